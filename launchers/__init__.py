@@ -1,0 +1,1 @@
+"""Runnable experiments: `python -m acme_metarl.launchers.NAME`."""
