@@ -1,0 +1,93 @@
+"""The package; settings of the tools are in pyproject.toml."""
+
+import pathlib
+import re
+
+import setuptools
+
+_ROOT = pathlib.Path(__file__).parent
+_INIT = (_ROOT / 'acme_metarl' / '__init__.py').read_text(encoding='utf-8')
+
+# What the library, the pure-JAX environments, on-device training and the
+# figures need: no TensorFlow, Acme, Reverb, Launchpad or MuJoCo.
+_CORE = [
+  'absl-py>=2.1',
+  'chex>=0.1.90',
+  'distrax>=0.1.5',
+  'dm-env>=1.6',
+  'dm-haiku>=0.0.13',
+  'jax>=0.6.2',
+  'matplotlib>=3.8',
+  'numpy>=1.26',
+  'optax>=0.2.4',
+  'rlax>=0.1.7',
+  'tqdm>=4.66',
+]
+_MUJOCO = [
+  'gymnasium>=1.0',
+  'imageio[ffmpeg]>=2.34',
+  'mujoco>=3.2',
+  'mujoco-mjx>=3.2',
+]
+# The last wheels of Reverb and Launchpad: Python 3.10, TensorFlow 2.8. The
+# whole freeze, with hashes, is requirements/agent.txt.
+_AGENT = [
+  'chex==0.1.90',
+  'distrax==0.1.5',
+  'dm-acme==0.4.0',
+  'dm-haiku==0.0.17',
+  'dm-launchpad==0.5.0',
+  'dm-reverb==0.7.0',
+  'dm-sonnet==2.0.2',
+  'dm-tree==0.1.10',
+  'gym==0.26.2',
+  'jax==0.6.2',
+  'numpy<2',
+  'optax==0.2.8',
+  'protobuf<3.20',
+  'rlax==0.1.7',
+  'tensorflow-cpu==2.8.4',
+  'tensorflow-probability==0.25.0',
+]
+_DEV = [
+  'build>=1.2',
+  'flax>=0.10',
+  'hypothesis>=6.100',
+  'pytest>=8.0',
+  'pytest-xdist>=3.5',
+  'ruff==0.17.5',
+]
+
+setuptools.setup(
+  name='acme-metarl',
+  version=re.search(r"__version__ = '(.+)'", _INIT).group(1),
+  description=(
+    'Meta-reinforcement learning with right gradients: off-policy evaluators'
+    ' as losses, and a MAML agent for Acme.'
+  ),
+  long_description=(_ROOT / 'README.md').read_text(encoding='utf-8'),
+  long_description_content_type='text/markdown',
+  license='Apache-2.0',
+  license_files=['LICENSE'],
+  python_requires='>=3.10',
+  # agents/, environments/ and launchers/ are found through the links inside
+  # acme_metarl/, so every module is packed once, under one name.
+  packages=setuptools.find_packages(include=['acme_metarl', 'acme_metarl.*']),
+  package_data={'': ['*.md', '*.csv', '*.json', '*.png']},
+  install_requires=_CORE,
+  extras_require={
+    'mujoco': _MUJOCO,
+    'agent': _AGENT + _MUJOCO,
+    'dev': _DEV,
+    'cuda': ['jax[cuda12]'],
+    'tpu': ['jax[tpu]'],
+  },
+  classifiers=[
+    'License :: OSI Approved :: Apache Software License',
+    'Programming Language :: Python :: 3.10',
+    'Programming Language :: Python :: 3.11',
+    'Programming Language :: Python :: 3.12',
+    'Programming Language :: Python :: 3.13',
+    'Topic :: Scientific/Engineering :: Artificial Intelligence',
+  ],
+)

@@ -1,0 +1,86 @@
+"""Whatever is imported first, everything can be imported."""
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+
+def _run(code: str) -> str:
+  return subprocess.run(
+    [sys.executable, '-c', code],
+    capture_output=True,
+    text=True,
+    check=True,
+    timeout=120,
+  ).stdout
+
+
+_USE = (
+  'd = distrax.Categorical(logits=jax.numpy.zeros(4));'
+  'assert abs(float(d.entropy()) - 1.3863) < 1e-3;'
+  "print('used')"
+)
+
+_NEEDS_TENSORFLOW = pytest.mark.skipif(
+  importlib.util.find_spec('reverb') is None,
+  reason='the agent stack is not installed here',
+)
+
+
+@_NEEDS_TENSORFLOW
+@pytest.mark.parametrize(
+  'imports',
+  [
+    'import acme_metarl, distrax, rlax, tensorflow, acme, reverb',
+    'import tensorflow, acme_metarl, distrax, rlax, acme, reverb',
+    'import reverb, acme, acme_metarl, rlax, distrax',
+    # The hook is in place before TensorFlow is loaded.
+    'import acme_metarl, reverb, distrax, rlax',
+  ],
+)
+def test_both_orders_work(imports):
+  out = _run(
+    f'{imports}\nimport jax, sys\n{_USE}\n'
+    'import tensorflow as tf\n'
+    "assert sys.modules['tensorflow'] is tf\n"
+    'assert tf.constant(1).numpy() == 1'
+  )
+  assert out.strip().endswith('used')
+
+
+@_NEEDS_TENSORFLOW
+def test_the_hook_is_needed():
+  """Fails once the pins no longer need the hook: delete it then."""
+  code = (
+    'import tensorflow\n'
+    'try:\n'
+    '  import distrax\n'
+    'except ImportError:\n'
+    "  print('refused')"
+  )
+  assert _run(code).strip().endswith('refused')
+
+
+def test_importing_the_library_loads_nothing_heavy():
+  out = _run(
+    'import acme_metarl, sys\n'
+    "print([m for m in ('tensorflow', 'tensorflow_probability', 'acme',"
+    " 'reverb', 'launchpad', 'mujoco') if m in sys.modules])"
+  )
+  assert out.strip() == '[]'
+
+
+def test_an_import_error_without_tensorflow_is_passed_on():
+  code = (
+    'import sys, types\n'
+    'from acme_metarl import import_order\n'
+    'def broken(module):\n'
+    "  raise ImportError('its own reason')\n"
+    'try:\n'
+    "  import_order._guarded(broken, types.ModuleType('m'))\n"
+    'except ImportError as e:\n'
+    '  print(e)'
+  )
+  assert _run(code).strip() == 'its own reason'
