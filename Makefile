@@ -52,5 +52,5 @@ requirements: .venv/.ready
 	$(PYTHON) -m pip install -q uv
 	$(PYTHON) -m uv pip compile setup.py --extra agent --extra dev --upgrade \
 	  --generate-hashes --python-version 3.10 \
-	  --python-platform x86_64-unknown-linux-gnu --no-annotate --no-header \
+	  --python-platform x86_64-unknown-linux-gnu --no-annotate --no-header --no-strip-extras \
 	  --no-emit-index-url --no-emit-find-links -o requirements/agent.txt
