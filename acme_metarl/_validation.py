@@ -1,0 +1,138 @@
+"""Checks of what users pass in: the mistake is a `ValueError` that explains."""
+
+from collections.abc import Mapping
+import operator
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+def is_traced(x: Any) -> bool:
+  """Whether the value of `x` is unknown while JAX traces."""
+  return isinstance(x, jax.core.Tracer)
+
+
+def float_array(name: str, x: Any, needs: str) -> chex.Array:
+  """Returns `x` as an array, or says that it is not one of real floats."""
+  try:
+    if x is None:
+      raise TypeError
+    x = jnp.asarray(x)
+  except (TypeError, ValueError) as error:
+    raise ValueError(
+      f'{name} must be {needs}, but got {type(x).__name__}.'
+    ) from error
+  if not jnp.issubdtype(x.dtype, jnp.floating):
+    raise ValueError(
+      f'{name} must be {needs}, but got dtype {x.dtype}. Convert it, for'
+      f' example with {name}.astype(jnp.float32).'
+    )
+  return x
+
+
+def trajectory(
+  optional: Mapping[str, Any], **required: Any
+) -> tuple[chex.Array, ...]:
+  """Checks arrays of one trajectory; returns them in their common dtype.
+
+  Args:
+    optional: by argument name, each `[T]`, or None where not given.
+    **required: by argument name, each `[T]` with the same T ≥ 1.
+
+  Returns:
+    The required arrays, then the optional ones or None, in the order given.
+
+  Raises:
+    ValueError: if one is no floating-point array of shape [T].
+  """
+  needs = 'a floating-point array of shape [T]'
+  checked = {name: float_array(name, x, needs) for name, x in required.items()}
+  for name, x in optional.items():
+    checked[name] = None if x is None else float_array(name, x, needs)
+  present = {name: x for name, x in checked.items() if x is not None}
+  for name, x in present.items():
+    if x.ndim == 0:
+      raise ValueError(
+        f'{name} must be {needs}, one entry a step, but got a scalar. Repeat'
+        f' it, for example jnp.full_like(r_t, {name}).'
+      )
+    if x.ndim > 1:
+      raise ValueError(
+        f'{name} must be {needs}, but got shape {x.shape}. An evaluator takes'
+        ' one trajectory; use jax.vmap for a batch.'
+      )
+  lengths = {name: x.shape[0] for name, x in present.items()}
+  if len(set(lengths.values())) > 1:
+    raise ValueError(
+      'All arrays of a trajectory need the same length T, but got'
+      f' {_listing(lengths)}.'
+    )
+  if 0 in lengths.values():
+    raise ValueError(
+      f'{next(iter(lengths))} is empty (T = 0): a trajectory needs at least'
+      ' one step.'
+    )
+  dtype = jnp.result_type(*present.values())
+  return tuple(None if x is None else x.astype(dtype) for x in checked.values())
+
+
+def _listing(lengths: dict[str, int]) -> str:
+  return ', '.join(f'{name} [{length}]' for name, length in lengths.items())
+
+
+def positive_integer(name: str, x: Any) -> int:
+  """Returns `x` as a Python integer ≥ 1, known while tracing."""
+  needs = f'{name} must be a Python integer of at least 1'
+  if is_traced(x):
+    raise ValueError(
+      f'{needs}, but got a traced array. It sets the size of the computation:'
+      ' close over it, or mark it static.'
+    )
+  try:
+    value = operator.index(x)
+  except TypeError as error:
+    raise ValueError(f'{needs}, but got {x!r}.') from error
+  if isinstance(x, bool | np.bool_) or value < 1:
+    raise ValueError(f'{needs}, but got {x!r}.')
+  return value
+
+
+def threshold(name: str, x: Any, dtype: Any) -> chex.Array:
+  """Returns a scalar > 0 (infinity included); traced values are not checked."""
+  needs = f'{name} must be a scalar greater than 0, which may be infinite'
+  array = _scalar_or_row(name, x, dtype, needs, None)
+  if not is_traced(array) and not bool(np.asarray(array) > 0):
+    raise ValueError(f'{needs}, but got {x!r}.')
+  return array
+
+
+def mixing(name: str, x: Any, dtype: Any, length: int) -> chex.Array:
+  """Returns weights in [0, 1] as [T]; traced values are not checked."""
+  needs = f'{name} must be a scalar, or one number a step, in [0, 1]'
+  array = _scalar_or_row(name, x, dtype, needs, length)
+  if not is_traced(array):
+    value = np.asarray(array)
+    if not bool(np.all((value >= 0) & (value <= 1))):
+      raise ValueError(f'{needs}, but got {x!r}.')
+  return jnp.broadcast_to(array, (length,))
+
+
+def _scalar_or_row(
+  name: str, x: Any, dtype: Any, needs: str, length: int | None
+) -> chex.Array:
+  try:
+    array = jnp.asarray(x)
+  except (TypeError, ValueError) as error:
+    raise ValueError(f'{needs}, but got {x!r}.') from error
+  is_number = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(
+    array.dtype, jnp.integer
+  )
+  allowed = ((),) if length is None else ((), (length,))
+  if not is_number or array.shape not in allowed:
+    raise ValueError(
+      f'{needs}, but got shape {array.shape} of dtype {array.dtype}.'
+    )
+  return array.astype(dtype)
