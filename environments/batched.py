@@ -1,0 +1,230 @@
+"""Environments as their user on the host sees them: all rollouts at once."""
+
+from typing import Any, Protocol
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from acme_metarl import environment as environment_lib
+from acme_metarl import types
+
+
+class BatchedEnvironment(Protocol):
+  """B rollouts of each of G tasks, stepped together; numpy in, numpy out.
+
+  There is no time limit and no freezing in here: both are the trial's
+  business. After a discount of 0 the trial ignores what a rollout shows until
+  the next reset; an implementation may go on stepping it or leave it be.
+
+  Returned arrays belong to the caller: they are never written to again.
+
+  An environment that can cut a rollout short without having terminated (a time
+  limit of its own) may have a property `truncated`, `[G, B]` bool: whether the
+  last step did so. The rollout counts as ended there.
+  """
+
+  def observation_spec(self) -> Any:
+    """`dm_env.specs` of the observation of one rollout."""
+
+  def action_spec(self) -> Any:
+    """`dm_env.specs` of the raw action of one rollout."""
+
+  def sample_tasks(
+    self, rng: np.random.Generator, num_tasks: int
+  ) -> types.PyTree:
+    """Draws tasks: a pytree with leading axis `[G]`."""
+
+  def reset(
+    self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator
+  ) -> Any:
+    """Starts `num_rollouts` rollouts of each task.
+
+    Args:
+      tasks: pytree with leading axis `[G]`.
+      num_rollouts: B.
+      rng: the only source of randomness, until the next reset.
+
+    Returns:
+      Observations `[G, B, ...]`.
+    """
+
+  def step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    """Takes raw actions `[G, B, ...]`.
+
+    Returns:
+      Observations `[G, B, ...]`, rewards `[G, B]` float32, discounts `[G, B]`
+      float32 (0 where the rollout terminated).
+    """
+
+
+class JaxBatch:
+  """The batched face of a pure-JAX environment: one compiled call per step.
+
+  It runs on the host's processor even where JAX has an accelerator, because
+  numpy arrays come in and go out at every step. Who wants the accelerator wants
+  the whole trial compiled (`acme_metarl`'s on-device training).
+  """
+
+  def __init__(self, environment: environment_lib.Environment):
+    """Wraps an environment.
+
+    Args:
+      environment: pure functions of one rollout.
+    """
+    self._environment = environment
+    self._device = _host_device()
+    self._state = None
+    self._batch_shape = ()
+    # Compiled once per shape; the tasks and the state are arguments.
+    self._sample_tasks = jax.jit(self._sample_tasks_fn, static_argnums=1)
+    self._reset = jax.jit(self._reset_fn, static_argnums=2)
+    self._step = jax.jit(self._step_fn)
+
+  def __repr__(self) -> str:
+    return f'JaxBatch({self._environment!r})'
+
+  @property
+  def environment(self) -> environment_lib.Environment:
+    """The environment of one rollout."""
+    return self._environment
+
+  def observation_spec(self) -> Any:
+    return self._environment.observation_spec()
+
+  def action_spec(self) -> Any:
+    return self._environment.action_spec()
+
+  def sample_tasks(
+    self, rng: np.random.Generator, num_tasks: int
+  ) -> types.PyTree:
+    tasks = self._sample_tasks(self._seeds(rng), num_tasks)
+    return jax.tree_util.tree_map(np.asarray, tasks)
+
+  def reset(
+    self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator
+  ) -> Any:
+    # Everything later follows its arguments, so this alone says where to run.
+    tasks = jax.device_put(tasks, self._device)
+    num_tasks = jax.tree_util.tree_leaves(tasks)[0].shape[0]
+    self._batch_shape = (num_tasks, num_rollouts)
+    self._state, observation = self._reset(
+      self._seeds(rng), tasks, num_rollouts
+    )
+    return jax.tree_util.tree_map(np.asarray, observation)
+
+  def step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    if self._state is None:
+      raise ValueError('step: there is no rollout yet; call reset first.')
+    action = check_action(action, self.action_spec(), self._batch_shape)
+    # The state is not donated: an observation is often a part of it, and is
+    # handed out as a view.
+    self._state, time_step = self._step(self._state, action)
+    return jax.tree_util.tree_map(np.asarray, tuple(time_step))
+
+  def _seeds(self, rng: np.random.Generator) -> jax.Array:
+    seeds = rng.integers(2**32, size=2, dtype=np.uint32)
+    return jax.device_put(seeds, self._device)
+
+  def _sample_tasks_fn(self, seeds, num_tasks):
+    keys = jax.random.split(_key(seeds), num_tasks)
+    return jax.vmap(self._environment.sample_task)(keys)
+
+  def _reset_fn(self, seeds, tasks, num_rollouts):
+    num_tasks = jax.tree_util.tree_leaves(tasks)[0].shape[0]
+    keys = jax.random.split(_key(seeds), num_tasks * num_rollouts)
+    keys = keys.reshape((num_tasks, num_rollouts) + keys.shape[1:])
+    reset = jax.vmap(self._environment.reset, in_axes=(0, None))
+    state, time_step = jax.vmap(reset)(keys, tasks)
+    return state, _to_float32(time_step.observation)
+
+  def _step_fn(self, state, action):
+    state, time_step = jax.vmap(jax.vmap(self._environment.step))(state, action)
+    return state, _to_float32(time_step)
+
+
+def batch(environment: Any) -> BatchedEnvironment:
+  """The batched face of an environment.
+
+  Args:
+    environment: an `acme_metarl.environment.Environment`, or a
+      `BatchedEnvironment`, which is returned as it is.
+
+  Returns:
+    What `TrialEnvironment` drives.
+
+  Raises:
+    ValueError: if it is neither.
+  """
+  if hasattr(environment, 'sample_tasks'):
+    return environment
+  if hasattr(environment, 'sample_task'):
+    return JaxBatch(environment)
+  raise ValueError(
+    'environment: need a pure-JAX Environment (with sample_task) or a '
+    f'BatchedEnvironment (with sample_tasks), got {environment!r}. For a '
+    'dm_env or gymnasium environment see environments.adapters.'
+  )
+
+
+def check_action(
+  action: Any, spec: Any, batch_shape: tuple[int, ...]
+) -> np.ndarray:
+  """Refuses actions that no environment could take.
+
+  Args:
+    action: `[*batch_shape, ...]`, a numpy or a JAX array.
+    spec: of one action; one with `num_values` is discrete.
+    batch_shape: `(G, B)`.
+
+  Returns:
+    The actions as a numpy array of the spec's type.
+
+  Raises:
+    ValueError: on a wrong shape, on actions that are not finite, and on
+      discrete actions that are no integers or out of range.
+  """
+  action = np.asarray(action)
+  shape = tuple(batch_shape) + tuple(spec.shape)
+  if action.shape != shape:
+    raise ValueError(
+      f'action: got shape {action.shape}, need {shape}: tasks, rollouts, then '
+      'the shape of one action.'
+    )
+  num_values = getattr(spec, 'num_values', None)
+  if num_values is None:
+    if not np.isfinite(action).all():
+      raise ValueError(
+        f'action: {np.sum(~np.isfinite(action))} of {action.size} numbers are '
+        'not finite; the policy may have diverged.'
+      )
+  elif not np.issubdtype(action.dtype, np.integer):
+    raise ValueError(f'action: got type {action.dtype}, need integers.')
+  elif action.size and not 0 <= action.min() <= action.max() < num_values:
+    raise ValueError(
+      f'action: got values from {action.min()} to {action.max()}, need 0 to '
+      f'{num_values - 1}.'
+    )
+  return action.astype(spec.dtype, copy=False)
+
+
+def _host_device() -> jax.Device | None:
+  try:
+    return jax.local_devices(backend='cpu')[0]
+  except RuntimeError:  # JAX was told to have no CPU backend.
+    return None
+
+
+def _key(seeds: chex.Array) -> chex.PRNGKey:
+  return jax.random.fold_in(jax.random.PRNGKey(seeds[0]), seeds[1])
+
+
+def _to_float32(tree: types.PyTree) -> types.PyTree:
+  """Casts floating-point leaves, which are float64 where JAX has x64 on."""
+
+  def cast(x):
+    is_float = jnp.issubdtype(jnp.asarray(x).dtype, jnp.floating)
+    return jnp.asarray(x, jnp.float32) if is_float else x
+
+  return jax.tree_util.tree_map(cast, tree)

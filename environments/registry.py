@@ -1,0 +1,111 @@
+"""Environments by name.
+
+An entry is a string `'module:factory'`, so that nothing is imported before it
+is asked for: MuJoCo, above all, is not needed by who does not use it.
+"""
+
+from collections.abc import Callable, Mapping
+import importlib
+import inspect
+from typing import Any, NamedTuple
+
+_HERE = 'acme_metarl.environments'
+
+
+class _Entry(NamedTuple):
+  factory: str | Callable[..., Any]
+  options: Mapping[str, Any]
+
+
+_REGISTRY: dict[str, _Entry] = {}
+
+
+def register(
+  name: str, factory: str | Callable[..., Any], /, **options: Any
+) -> None:
+  """Makes an environment known by a name.
+
+  Args:
+    name: what `make` will know it by.
+    factory: returns an `acme_metarl.environment.Environment` or a
+      `BatchedEnvironment`; a callable, or `'module:attribute'`, which is
+      imported at the first `make`.
+    **options: passed to the factory at every `make`, before the caller's own.
+
+  Raises:
+    ValueError: if the name is taken.
+  """
+  if name in _REGISTRY:
+    raise ValueError(f'name: an environment {name!r} is registered already.')
+  _REGISTRY[name] = _Entry(factory, options)
+
+
+def names() -> tuple[str, ...]:
+  """Names that `make` knows, sorted."""
+  return tuple(sorted(_REGISTRY))
+
+
+def make(name: str, /, **options: Any) -> Any:
+  """Makes the environment called `name`.
+
+  Args:
+    name: one of `names()`.
+    **options: whatever that environment offers; see its docstring.
+
+  Returns:
+    An `acme_metarl.environment.Environment` (pure JAX), or a
+    `BatchedEnvironment` (MuJoCo). `environments.batch` makes the latter of
+    either.
+
+  Raises:
+    ValueError: if the name is unknown, or the environment has no such option.
+  """
+  if name not in _REGISTRY:
+    raise ValueError(
+      f'name: there is no environment {name!r}; there are {", ".join(names())}.'
+    )
+  entry = _REGISTRY[name]
+  factory = entry.factory
+  if isinstance(factory, str):
+    module, attribute = factory.split(':')
+    factory = getattr(importlib.import_module(module), attribute)
+  options = {**entry.options, **options}
+  _check_options(name, factory, entry.options, options)
+  return factory(**options)
+
+
+def _check_options(name, factory, bound, options) -> None:
+  """Refuses options that the factory does not take, saying which it takes."""
+  parameters = inspect.signature(factory).parameters.values()
+  if any(p.kind is p.VAR_KEYWORD for p in parameters):
+    return  # The factory tells its options itself.
+  known = [p.name for p in parameters]
+  unknown = sorted(set(options) - set(known))
+  if unknown:
+    offered = [option for option in known if option not in bound]
+    raise ValueError(
+      f'options: environment {name!r} has no option {", ".join(unknown)}; it '
+      f'offers {", ".join(offered) or "none"}.'
+    )
+
+
+register('navigation_2d', f'{_HERE}.navigation_2d:Navigation2D')
+register('tabular_mdp', f'{_HERE}.tabular_mdp:make')
+register(
+  'iterated_prisoners_dilemma',
+  f'{_HERE}.iterated_prisoners_dilemma:IteratedPrisonersDilemma',
+)
+for _name in (
+  'half_cheetah_direction',
+  'half_cheetah_velocity',
+  'ant_direction',
+  'ant_direction_2d',
+  'ant_goal',
+  'walker2d_direction',
+  'walker2d_velocity',
+  'humanoid_direction',
+  'humanoid_direction_2d',
+  'hopper_params',
+  'walker2d_params',
+):
+  register(_name, f'{_HERE}.mujoco.locomotion:make', name=_name)
