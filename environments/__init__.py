@@ -1,9 +1,12 @@
 """Task distributions, by name, batched, and as whole trials.
 
 `make(name)` gives one; `TrialEnvironment` makes an ordinary dm_env environment
-of it, which one Acme episode plays for a whole trial.
+of it, which one Acme episode plays for a whole trial. `DmEnvBatch` and
+`GymnasiumBatch` take in environments of other people's.
 """
 
+from acme_metarl.environments.adapters import DmEnvBatch as DmEnvBatch
+from acme_metarl.environments.adapters import GymnasiumBatch as GymnasiumBatch
 from acme_metarl.environments.batched import (
   BatchedEnvironment as BatchedEnvironment,
 )
@@ -12,5 +15,9 @@ from acme_metarl.environments.batched import batch as batch
 from acme_metarl.environments.registry import make as make
 from acme_metarl.environments.registry import names as names
 from acme_metarl.environments.registry import register as register
+from acme_metarl.environments.rendering import (
+  plot_navigation as plot_navigation,
+)
+from acme_metarl.environments.rendering import render as render
 from acme_metarl.environments.trial import TrialEnvironment as TrialEnvironment
 from acme_metarl.environments.trial import TrialObservation as TrialObservation

@@ -45,13 +45,13 @@ def scale_action(
   )
 
 
-def raw_action_spec(num_dimensions: int) -> specs.Array:
+def raw_action_spec(*shape: int) -> specs.Array:
   """The spec of raw actions: any finite float32, because they are not clipped.
 
   Args:
-    num_dimensions: how many numbers an action has.
+    *shape: of one action, usually just how many numbers it has.
 
   Returns:
     A spec without bounds.
   """
-  return specs.Array((num_dimensions,), np.float32, name='action')
+  return specs.Array(shape, np.float32, name='action')

@@ -1,0 +1,177 @@
+"""Pictures of policies before and after adaptation."""
+
+from collections.abc import Callable, Sequence
+import os
+from typing import Any
+
+import numpy as np
+
+from acme_metarl import types
+from acme_metarl.environments import batched, navigation_2d, trial
+
+# Inches, of one task in one stage.
+_PANEL_SIZE = 2.6
+# What a panel shows around the square of goals.
+_MARGIN = 0.8
+
+# Observations [G, B, ...] to raw actions [G, B, ...].
+BatchPolicy = Callable[[Any], Any]
+
+
+def render(
+  environment: Any,
+  policies: Sequence[BatchPolicy],
+  path: str | os.PathLike,
+  *,
+  tasks: types.PyTree | None = None,
+  num_tasks: int = 4,
+  num_rollouts: int = 1,
+  horizon: int = 100,
+  seed: int = 0,
+  **options: Any,
+) -> None:
+  """Plays policies and writes what they do as a picture or a film.
+
+  2-D navigation: a PNG (or whatever matplotlib knows by the path's ending) with
+  a row of panels per task and a column per policy, showing every trajectory.
+  MuJoCo: an MP4, or a PNG strip of frames, of the first rollout of each task,
+  drawn offscreen; see `environments.mujoco.rendering` for its options.
+
+  Args:
+    environment: as `make` returns it, batched, or a whole `TrialEnvironment`.
+    policies: one per stage, say before and after adaptation: functions of the
+      observations `[G, B, ...]` of all rollouts to raw actions `[G, B, ...]`.
+    path: where to write.
+    tasks: pytree with leading axis `[G]`; drawn anew if not given.
+    num_tasks: how many tasks to draw where `tasks` is not given.
+    num_rollouts: rollouts of each task under each policy.
+    horizon: steps of each rollout.
+    seed: of tasks and start states.
+    **options: passed on to the function that draws.
+
+  Raises:
+    ValueError: if there are no policies, or the environment has no picture.
+  """
+  if not policies:
+    raise ValueError('policies: got none, need at least one.')
+  if isinstance(environment, trial.TrialEnvironment):
+    environment = environment.environment
+  batch = batched.batch(environment)
+  rng = np.random.default_rng(seed)
+  if tasks is None:
+    tasks = batch.sample_tasks(rng, num_tasks)
+  inner = getattr(batch, 'environment', batch)
+  if isinstance(inner, navigation_2d.Navigation2D):
+    observations, returns = _play(
+      batch, policies, tasks, num_rollouts, horizon, rng
+    )
+    plot_navigation(observations, tasks, path, returns=returns, **options)
+  elif type(batch).__module__.startswith(f'{__package__}.mujoco.'):
+    from acme_metarl.environments.mujoco import rendering as mujoco_rendering
+
+    mujoco_rendering.render_rollouts(
+      batch,
+      policies,
+      path,
+      tasks=tasks,
+      num_rollouts=num_rollouts,
+      horizon=horizon,
+      rng=rng,
+      **options,
+    )
+  else:
+    raise ValueError(
+      f'environment: got {inner!r}; only 2-D navigation and MuJoCo have a '
+      'picture.'
+    )
+
+
+def plot_navigation(
+  observations: Any,
+  goals: Any,
+  path: str | os.PathLike,
+  *,
+  returns: Any | None = None,
+) -> None:
+  """Draws trajectories in the plane, a row per task and a column per stage.
+
+  Replayed data fits as it is: the observations of a meta-batch, `[G, K+1, B,
+  T+1, 2]`.
+
+  Args:
+    observations: `[G, K+1, B, T+1, 2 or 4]`, positions first.
+    goals: `[G, 2]`.
+    path: where to write; its ending says the format.
+    returns: `[G, K+1]`, written above the panels.
+
+  Raises:
+    ValueError: if the shapes do not fit.
+  """
+  observations, goals = np.asarray(observations), np.asarray(goals)
+  if observations.ndim != 5 or observations.shape[-1] not in (2, 4):
+    raise ValueError(
+      f'observations: got shape {observations.shape}, need [tasks, stages, '
+      'rollouts, steps + 1, 2 or 4].'
+    )
+  num_tasks, num_stages = observations.shape[:2]
+  if goals.shape != (num_tasks, 2):
+    raise ValueError(
+      f'goals: got shape {goals.shape}, need {(num_tasks, 2)}, one per task.'
+    )
+  # Neither pyplot nor a display: nothing global is touched.
+  from matplotlib import figure as figure_lib
+
+  figure = figure_lib.Figure(
+    figsize=(_PANEL_SIZE * num_stages, _PANEL_SIZE * num_tasks),
+    layout='constrained',
+  )
+  panels = figure.subplots(
+    num_tasks, num_stages, squeeze=False, sharex=True, sharey=True
+  )
+  for task in range(num_tasks):
+    for stage in range(num_stages):
+      title = 'before adaptation' if stage == 0 else f'after {stage} steps'
+      if stage == 1:
+        title = 'after 1 step'
+      if returns is not None:
+        title += f': {np.asarray(returns)[task, stage]:.2f}'
+      _draw_panel(
+        panels[task, stage], observations[task, stage], goals[task], title
+      )
+  figure.savefig(path)
+
+
+def _draw_panel(axes, trajectories, goal, title) -> None:
+  """One task in one stage; `trajectories` is `[B, T+1, ...]`."""
+  limit = navigation_2d.GOAL_RANGE + _MARGIN
+  for trajectory in trajectories:
+    axes.plot(trajectory[:, 0], trajectory[:, 1], linewidth=0.8, alpha=0.7)
+    axes.plot(*trajectory[-1, :2], marker='.', color='black', markersize=3)
+  axes.plot(*goal, marker='*', color='tab:red', markersize=12, clip_on=False)
+  axes.set_xlim(-limit, limit)
+  axes.set_ylim(-limit, limit)
+  axes.set_aspect('equal')
+  axes.set_title(title, fontsize=8)
+  axes.tick_params(labelsize=6)
+
+
+def _play(
+  batch: batched.BatchedEnvironment,
+  policies: Sequence[BatchPolicy],
+  tasks: types.PyTree,
+  num_rollouts: int,
+  horizon: int,
+  rng: np.random.Generator,
+) -> tuple[np.ndarray, np.ndarray]:
+  """Observations `[G, K+1, B, T+1, ...]` and mean returns `[G, K+1]`."""
+  observations, returns = [], []
+  for policy in policies:
+    observation = batch.reset(tasks, num_rollouts, rng)
+    trajectory, total = [observation], 0.0
+    for _ in range(horizon):
+      observation, reward, _ = batch.step(policy(observation))
+      trajectory.append(observation)
+      total = total + reward
+    observations.append(np.stack(trajectory, axis=2))
+    returns.append(np.mean(total, axis=1))
+  return np.stack(observations, axis=1), np.stack(returns, axis=1)
