@@ -1,0 +1,278 @@
+"""The MuJoCo locomotion tasks of the meta-reinforcement-learning papers.
+
+One row of `TASKS` per environment: which robot, how tasks are drawn, what is
+rewarded, when an episode ends. Facts: the ProMP code base (Rothfuss et al.
+2019, https://arxiv.org/abs/1810.06784) and Tang et al. 2021, Figure 2
+(https://arxiv.org/abs/2106.13125), written down anew.
+"""
+
+import dataclasses
+from types import MappingProxyType
+
+import numpy as np
+
+from acme_metarl.environments.mujoco import (
+  definitions,
+  environment,
+  random_params,
+)
+
+HALF_CHEETAH = definitions.Robot(
+  model_file='half_cheetah.xml',
+  frame_skip=5,
+  position_noise=0.1,
+  velocity_noise=0.1,
+  velocity_noise_is_normal=True,
+)
+ANT = definitions.Robot(
+  model_file='ant.xml',
+  frame_skip=5,
+  num_hidden_positions=2,
+  position_noise=0.1,
+  velocity_noise=0.1,
+  velocity_noise_is_normal=True,
+)
+WALKER2D = definitions.Robot(
+  model_file='walker2d.xml',
+  frame_skip=8,
+  max_velocity=10.0,
+  position_noise=0.005,
+  velocity_noise=0.005,
+)
+HOPPER = definitions.Robot(
+  model_file='hopper.xml',
+  frame_skip=4,
+  max_velocity=10.0,
+  position_noise=0.005,
+  velocity_noise=0.005,
+)
+HUMANOID = definitions.Robot(
+  model_file='humanoid.xml',
+  frame_skip=5,
+  num_hidden_positions=2,
+  position_noise=0.01,
+  velocity_noise=0.01,
+  observed_fields=('cinert', 'cvel', 'qfrc_actuator', 'cfrc_ext'),
+  velocity_is_of_mass_centre=True,
+)
+_ANT_CONTACT = definitions.ContactForces(limit=1.0, cost=0.5e-3)
+_HUMANOID_CONTACT = definitions.ContactForces(cost=0.5e-6, max_cost=10.0)
+
+
+# How tasks are drawn: (model, rng, num_tasks) -> [G, ...] float32.
+
+
+def _signs(model, rng, num_tasks):
+  del model
+  return rng.choice(np.array([-1.0, 1.0], np.float32), num_tasks)
+
+
+def _unit_circle(model, rng, num_tasks):
+  del model
+  angle = rng.uniform(0.0, 2 * np.pi, num_tasks)
+  return _polar(1.0, angle)
+
+
+def _disc(radius):
+  def sample(model, rng, num_tasks):
+    del model
+    angle = rng.uniform(0.0, 2 * np.pi, num_tasks)
+    # The square root makes it uniform in area.
+    return _polar(radius * np.sqrt(rng.uniform(size=num_tasks)), angle)
+
+  return sample
+
+
+def _speeds(fastest):
+  def sample(model, rng, num_tasks):
+    del model
+    return rng.uniform(0.0, fastest, num_tasks).astype(np.float32)
+
+  return sample
+
+
+def _polar(radius, angle):
+  xy = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
+  return xy.astype(np.float32)
+
+
+# What is rewarded: (task [n, ...], position [n, 2], velocity [n, 2]) -> [n],
+# of the root's first two coordinates after the step.
+
+
+def _along_x(task, position, velocity):
+  del position
+  return task * velocity[:, 0]
+
+
+def _along_direction(task, position, velocity):
+  del position
+  return np.sum(task * velocity, axis=-1)
+
+
+def _at_speed(task, position, velocity):
+  del position
+  return -np.abs(velocity[:, 0] - task)
+
+
+def _near_goal(task, position, velocity):
+  del velocity
+  return -np.sum(np.abs(position - task), axis=-1)
+
+
+def _forward(task, position, velocity):
+  del task, position
+  return velocity[:, 0]
+
+
+# When the robot is well: (qpos [n, nq], qvel [n, nv]) -> [n] bool.
+
+
+def _ant_is_well(qpos, qvel):
+  del qvel  # Non-finite states end the rollout of any robot.
+  return (qpos[:, 2] >= 0.0) & (qpos[:, 2] <= 1.0)
+
+
+def _walker2d_is_well(qpos, qvel):
+  del qvel
+  height, angle = qpos[:, 1], qpos[:, 2]
+  return (height > 0.8) & (height < 2.0) & (np.abs(angle) < 1.0)
+
+
+def _hopper_is_well(qpos, qvel):
+  height, angle = qpos[:, 1], qpos[:, 2]
+  return (
+    (height > 0.7)
+    & (np.abs(angle) < 0.2)
+    & (np.abs(qpos[:, 2:]) < 100.0).all(axis=-1)
+    & (np.abs(qvel) < 100.0).all(axis=-1)
+  )
+
+
+def _humanoid_is_well(qpos, qvel):
+  del qvel
+  return (qpos[:, 2] >= 1.0) & (qpos[:, 2] <= 2.0)
+
+
+def _half_cheetah(sample_tasks, progress):
+  return definitions.Locomotion(
+    HALF_CHEETAH, sample_tasks, progress=progress, control_cost=0.05
+  )
+
+
+def _ant(sample_tasks, progress, task_shape=()):
+  return definitions.Locomotion(
+    ANT,
+    sample_tasks,
+    task_shape=task_shape,
+    progress=progress,
+    control_cost=0.5,
+    alive_bonus=1.0,
+    contact=_ANT_CONTACT,
+    contact_is_optional=True,
+    is_well=_ant_is_well,
+  )
+
+
+def _walker2d(sample_tasks, progress, alive_bonus):
+  return definitions.Locomotion(
+    WALKER2D,
+    sample_tasks,
+    progress=progress,
+    control_cost=1e-3,
+    alive_bonus=alive_bonus,
+    is_well=_walker2d_is_well,
+  )
+
+
+def _humanoid(sample_tasks, progress, task_shape=()):
+  return definitions.Locomotion(
+    HUMANOID,
+    sample_tasks,
+    task_shape=task_shape,
+    progress=progress,
+    progress_weight=1.25,
+    control_cost=0.1,
+    alive_bonus=5.0,
+    contact=_HUMANOID_CONTACT,
+    is_well=_humanoid_is_well,
+  )
+
+
+def _params(robot, is_well):
+  return definitions.Locomotion(
+    robot,
+    random_params.sample,
+    has_random_params=True,
+    progress=_forward,
+    control_cost=1e-3,
+    alive_bonus=1.0,
+    is_well=is_well,
+  )
+
+
+TASKS = MappingProxyType(
+  {
+    'half_cheetah_direction': _half_cheetah(_signs, _along_x),
+    'half_cheetah_velocity': _half_cheetah(_speeds(3.0), _at_speed),
+    'ant_direction': _ant(_signs, _along_x),
+    'ant_direction_2d': _ant(_unit_circle, _along_direction, (2,)),
+    'ant_goal': definitions.Locomotion(
+      dataclasses.replace(ANT, num_hidden_positions=0),
+      _disc(3.0),
+      task_shape=(2,),
+      progress=_near_goal,
+      control_cost=0.1,
+      contact=_ANT_CONTACT,
+      contact_is_optional=True,
+    ),
+    'walker2d_direction': _walker2d(_signs, _along_x, alive_bonus=1.0),
+    'walker2d_velocity': _walker2d(_speeds(10.0), _at_speed, alive_bonus=15.0),
+    'humanoid_direction': _humanoid(_signs, _along_x),
+    'humanoid_direction_2d': _humanoid(_unit_circle, _along_direction, (2,)),
+    'hopper_params': _params(HOPPER, _hopper_is_well),
+    'walker2d_params': _params(
+      dataclasses.replace(WALKER2D, frame_skip=4), _walker2d_is_well
+    ),
+  }
+)
+
+
+def make(
+  name: str,
+  *,
+  contact_forces: bool = False,
+  num_threads: int | None = None,
+) -> environment.LocomotionEnvironment:
+  """Makes a locomotion environment.
+
+  Args:
+    name: a key of `TASKS`.
+    contact_forces: for the ants, whether the external forces on every body,
+      clipped to ±1, are observed (84 numbers more) and cost reward. Slower: see
+      `stepping.ThreadedStepper`. The humanoids always have them.
+    num_threads: how many threads step the simulations; by default as many as
+      there are processors to use.
+
+  Returns:
+    The environment.
+
+  Raises:
+    ValueError: if the name is unknown, the robot has no such option, or
+      `num_threads` is less than 1.
+  """
+  if name not in TASKS:
+    raise ValueError(
+      f'name: there is no MuJoCo environment {name!r}; there are '
+      f'{", ".join(TASKS)}.'
+    )
+  task = TASKS[name]
+  if contact_forces and not task.contact_is_optional:
+    with_option = [k for k, row in TASKS.items() if row.contact_is_optional]
+    raise ValueError(
+      f'contact_forces: got {contact_forces!r}, but {name!r} has no such '
+      f'choice; {", ".join(with_option)} have.'
+    )
+  if task.contact_is_optional and not contact_forces:
+    task = dataclasses.replace(task, contact=None)
+  return environment.LocomotionEnvironment(name, task, num_threads)

@@ -1,0 +1,222 @@
+"""Films and picture strips of rollouts, without a display."""
+
+from collections.abc import Sequence
+import importlib.util
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+import tempfile
+
+from absl import logging
+import numpy as np
+
+_SCRIPT = pathlib.Path(__file__).with_name('offscreen.py')
+# Even numbers, as the video codec wants them.
+_CAPTION_HEIGHT = 20
+_TIMEOUT_SECONDS = 600
+
+
+def render_rollouts(
+  environment,
+  rollouts: Sequence[np.ndarray],
+  path: str | os.PathLike[str],
+  titles: Sequence[str] | None = None,
+  *,
+  width: int = 320,
+  height: int = 240,
+  num_strip_frames: int = 8,
+) -> pathlib.Path:
+  """Draws rollouts of one robot beside each other.
+
+  Record a rollout as `environment.get_state().qpos[task, rollout]` after the
+  reset and after every step. Random-parameter tasks all look alike.
+
+  Args:
+    environment: the `LocomotionEnvironment` that was rolled out.
+    rollouts: positions `[T+1, nq]` of each rollout, say before and after
+      adaptation; shorter ones stop at their last frame.
+    path: where to write; `.mp4` makes a film at the speed of life, the rollouts
+      side by side, and `.png` a strip with one row per rollout. A film needs
+      imageio with ffmpeg; without it a strip is written instead.
+    titles: one caption per rollout.
+    width: of one robot's picture, in pixels.
+    height: of one robot's picture, in pixels.
+    num_strip_frames: how many moments of a rollout a strip shows.
+
+  Returns:
+    The path that was written.
+
+  Raises:
+    ValueError: on a path that ends otherwise, no rollouts, rollouts of another
+      robot, or a wrong number of titles.
+    RuntimeError: if neither EGL nor OSMesa can draw on this machine.
+  """
+  path = pathlib.Path(path)
+  if path.suffix not in ('.mp4', '.png'):
+    raise ValueError(f'path: got {str(path)!r}, need one in .mp4 or .png.')
+  rollouts = _check_rollouts(environment, rollouts)
+  titles = list(titles) if titles is not None else [''] * len(rollouts)
+  if len(titles) != len(rollouts):
+    raise ValueError(
+      f'titles: got {len(titles)} for {len(rollouts)} rollouts, need as many.'
+    )
+  if path.suffix == '.mp4' and not _can_write_films():
+    path = path.with_suffix('.png')
+    logging.warning(
+      'No film without ffmpeg (pip install "imageio[ffmpeg]"): writing the '
+      'picture strip %s.',
+      path,
+    )
+  if path.suffix == '.png':
+    rollouts = [_moments(rollout, num_strip_frames) for rollout in rollouts]
+  # Even sizes, as the video codec wants them.
+  width, height = width + width % 2, height + height % 2
+  frames = draw(environment.model_path, np.concatenate(rollouts), width, height)
+  ends = np.cumsum([len(rollout) for rollout in rollouts])[:-1]
+  frames = [
+    _caption(part, title)
+    for part, title in zip(np.split(frames, ends), titles, strict=True)
+  ]
+  path.parent.mkdir(parents=True, exist_ok=True)
+  if path.suffix == '.mp4':
+    _write_film(path, frames, fps=1 / environment.dt)
+  else:
+    _write_strip(path, frames)
+  return path
+
+
+def draw(
+  model_path: str, positions: np.ndarray, width: int, height: int
+) -> np.ndarray:
+  """Draws one picture per position, in a process of its own.
+
+  Args:
+    model_path: an XML file.
+    positions: `[n, nq]`.
+    width: of a picture, in pixels.
+    height: of a picture, in pixels.
+
+  Returns:
+    `[n, height, width, 3]` uint8.
+
+  Raises:
+    RuntimeError: if no OpenGL library can draw without a display.
+  """
+  failures = {}
+  with tempfile.TemporaryDirectory() as folder:
+    job, result = f'{folder}/job.npz', f'{folder}/frames.npy'
+    np.savez(
+      job,
+      model_path=model_path,
+      positions=positions,
+      width=width,
+      height=height,
+    )
+    for backend in _backends():
+      process = subprocess.run(
+        [sys.executable, str(_SCRIPT), job, result],
+        env=_child_environment(backend),
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=_TIMEOUT_SECONDS,
+        check=False,
+      )
+      if process.returncode == 0:
+        return np.load(result)
+      lines = process.stderr.strip().splitlines() or ['no message']
+      failures[backend] = f'{lines[-1]} (exit code {process.returncode})'
+  reasons = '; '.join(f'{name}: {why}' for name, why in failures.items())
+  raise RuntimeError(
+    'Cannot render: no OpenGL library could draw without a display. Install '
+    'EGL (Debian: apt-get install libegl1 libgl1-mesa-dri) or OSMesa (Debian: '
+    'apt-get install libosmesa6), or name a working one in the environment '
+    f'variable MUJOCO_GL. Tried {reasons}.'
+  )
+
+
+def _check_rollouts(environment, rollouts) -> list[np.ndarray]:
+  rollouts = [np.asarray(rollout, np.float64) for rollout in rollouts]
+  if not rollouts:
+    raise ValueError('rollouts: got none, need at least one.')
+  num_positions = environment.model.nq
+  for rollout in rollouts:
+    if (
+      rollout.ndim != 2
+      or not len(rollout)
+      or (rollout.shape[1] != num_positions)
+    ):
+      raise ValueError(
+        f'rollouts: got one of shape {rollout.shape}, need positions '
+        f'[T+1, {num_positions}].'
+      )
+    if not np.isfinite(rollout).all():
+      raise ValueError('rollouts: got positions that are not finite.')
+  return rollouts
+
+
+def _backends() -> tuple[str, ...]:
+  """Values of MUJOCO_GL to try, in this order."""
+  chosen = os.environ.get('MUJOCO_GL', '').strip()
+  if chosen:
+    return (chosen,)
+  if platform.system() == 'Linux':
+    return ('egl', 'osmesa')
+  return ('on',)  # Elsewhere the system's own library needs no display.
+
+
+def _child_environment(backend: str) -> dict[str, str]:
+  variables = dict(os.environ, MUJOCO_GL=backend)
+  variables.pop('PYOPENGL_PLATFORM', None)
+  if backend in ('egl', 'osmesa'):
+    variables['PYOPENGL_PLATFORM'] = backend
+  return variables
+
+
+def _can_write_films() -> bool:
+  return all(
+    importlib.util.find_spec(name) for name in ('imageio', 'imageio_ffmpeg')
+  )
+
+
+def _moments(rollout: np.ndarray, num_frames: int) -> np.ndarray:
+  """`num_frames` positions of a rollout, evenly spaced, ends included."""
+  index = np.linspace(0, len(rollout) - 1, num_frames).round().astype(int)
+  return rollout[index]
+
+
+def _caption(frames: np.ndarray, title: str) -> np.ndarray:
+  """Puts a line of text above every frame, `[n, height, width, 3]`."""
+  # Pillow comes with matplotlib; imported here because it is rarely needed.
+  from PIL import Image, ImageDraw
+
+  line = Image.new('RGB', (frames.shape[2], _CAPTION_HEIGHT), 'white')
+  ImageDraw.Draw(line).text((4, 4), title, fill='black')
+  lines = np.broadcast_to(
+    np.asarray(line), (len(frames), _CAPTION_HEIGHT, *frames.shape[2:])
+  )
+  return np.concatenate([lines, frames], axis=1)
+
+
+def _write_strip(path: pathlib.Path, frames: list[np.ndarray]) -> None:
+  from PIL import Image
+
+  rows = [np.concatenate(list(row), axis=1) for row in frames]
+  Image.fromarray(np.concatenate(rows, axis=0)).save(path)
+
+
+def _write_film(
+  path: pathlib.Path, frames: list[np.ndarray], fps: float
+) -> None:
+  import imageio
+
+  length = max(len(rollout) for rollout in frames)
+  columns = [
+    rollout[np.minimum(np.arange(length), len(rollout) - 1)]
+    for rollout in frames
+  ]
+  with imageio.get_writer(path, fps=fps, macro_block_size=2) as writer:
+    for frame in np.concatenate(columns, axis=2):
+      writer.append_data(frame)
