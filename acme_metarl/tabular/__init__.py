@@ -1,6 +1,7 @@
 """Tabular MDPs: generation, exact derivatives, sampling, enumeration."""
 
 from acme_metarl.tabular.enumeration import enumerate_trajectories
+from acme_metarl.tabular.estimation import Derivatives, estimate_derivatives
 from acme_metarl.tabular.exact import (
   action_values,
   adapt,
@@ -24,11 +25,13 @@ from acme_metarl.tabular.mdp import (
 from acme_metarl.tabular.sampling import Trajectories, sample_trajectories
 
 __all__ = [
+  'Derivatives',
   'TabularMDP',
   'Trajectories',
   'action_values',
   'adapt',
   'enumerate_trajectories',
+  'estimate_derivatives',
   'finite_horizon_values',
   'log_prob',
   'make_mdp',
