@@ -1,6 +1,6 @@
 """Films and picture strips of rollouts, without a display."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 import importlib.util
 import os
 import pathlib
@@ -8,22 +8,81 @@ import platform
 import subprocess
 import sys
 import tempfile
+from typing import Any
 
 from absl import logging
 import numpy as np
 
+from acme_metarl import types
+
 _SCRIPT = pathlib.Path(__file__).with_name('offscreen.py')
-# Even numbers, as the video codec wants them.
+# Even, as the video codec wants it.
 _CAPTION_HEIGHT = 20
 _TIMEOUT_SECONDS = 600
 
 
 def render_rollouts(
-  environment,
+  environment: Any,
+  policies: Sequence[Callable[[np.ndarray], Any]],
+  path: str | os.PathLike[str],
+  *,
+  tasks: types.PyTree,
+  rng: np.random.Generator,
+  num_rollouts: int = 1,
+  horizon: int = 100,
+  **options: Any,
+) -> pathlib.Path:
+  """Plays policies and draws the first rollout of each task under each policy.
+
+  Random-parameter tasks all look alike: the model is drawn unscaled.
+
+  Args:
+    environment: a `LocomotionEnvironment`.
+    policies: one per stage, before adaptation first: functions of observations
+      `[G, B, ...]` to raw actions `[G, B, ...]`.
+    path: where to write; see `render_positions`.
+    tasks: pytree with leading axis `[G]`.
+    rng: of the start states.
+    num_rollouts: B; only the first one of each task is drawn.
+    horizon: steps of each rollout; one that terminates stands still.
+    **options: `width`, `height` and `num_strip_frames` of `render_positions`.
+
+  Returns:
+    The path that was written.
+  """
+  stages = []
+  for policy in policies:
+    observation = environment.reset(tasks, num_rollouts, rng)
+    positions, total = [environment.get_state().qpos[:, 0]], 0.0
+    for _ in range(horizon):
+      observation, reward, _ = environment.step(policy(observation))
+      positions.append(environment.get_state().qpos[:, 0])
+      total = total + reward[:, 0]
+    stages.append((np.stack(positions, axis=1), total))
+  num_tasks = len(stages[0][1])
+  rollouts, titles = [], []
+  for task in range(num_tasks):
+    for stage, (positions, total) in enumerate(stages):
+      when = 'before' if stage == 0 else f'after {stage} x'
+      rollouts.append(positions[task])
+      titles.append(f'task {task}, {when} adaptation: {total[task]:.1f}')
+  return render_positions(
+    environment,
+    rollouts,
+    path,
+    titles,
+    num_columns=len(policies),
+    **options,
+  )
+
+
+def render_positions(
+  environment: Any,
   rollouts: Sequence[np.ndarray],
   path: str | os.PathLike[str],
   titles: Sequence[str] | None = None,
   *,
+  num_columns: int | None = None,
   width: int = 320,
   height: int = 240,
   num_strip_frames: int = 8,
@@ -31,18 +90,19 @@ def render_rollouts(
   """Draws rollouts of one robot beside each other.
 
   Record a rollout as `environment.get_state().qpos[task, rollout]` after the
-  reset and after every step. Random-parameter tasks all look alike.
+  reset and after every step.
 
   Args:
     environment: the `LocomotionEnvironment` that was rolled out.
-    rollouts: positions `[T+1, nq]` of each rollout, say before and after
-      adaptation; shorter ones stop at their last frame.
-    path: where to write; `.mp4` makes a film at the speed of life, the rollouts
-      side by side, and `.png` a strip with one row per rollout. A film needs
-      imageio with ffmpeg; without it a strip is written instead.
+    rollouts: positions `[T+1, nq]` of each; shorter ones stop at their last
+      frame.
+    path: where to write; `.mp4` makes a film at the speed of life, `.png` a
+      strip of moments with one row per rollout. A film needs imageio with
+      ffmpeg; without it a strip is written instead.
     titles: one caption per rollout.
-    width: of one robot's picture, in pixels.
-    height: of one robot's picture, in pixels.
+    num_columns: how many rollouts a film shows in a row; by default all.
+    width: of one robot's picture, in pixels; made even.
+    height: of one robot's picture, in pixels; made even.
     num_strip_frames: how many moments of a rollout a strip shows.
 
   Returns:
@@ -71,7 +131,7 @@ def render_rollouts(
     )
   if path.suffix == '.png':
     rollouts = [_moments(rollout, num_strip_frames) for rollout in rollouts]
-  # Even sizes, as the video codec wants them.
+  # The video codec wants even sizes.
   width, height = width + width % 2, height + height % 2
   frames = draw(environment.model_path, np.concatenate(rollouts), width, height)
   ends = np.cumsum([len(rollout) for rollout in rollouts])[:-1]
@@ -81,7 +141,8 @@ def render_rollouts(
   ]
   path.parent.mkdir(parents=True, exist_ok=True)
   if path.suffix == '.mp4':
-    _write_film(path, frames, fps=1 / environment.dt)
+    film = _tile(frames, num_columns or len(frames))
+    _write_film(path, film, fps=1 / environment.dt)
   else:
     _write_strip(path, frames)
   return path
@@ -207,16 +268,23 @@ def _write_strip(path: pathlib.Path, frames: list[np.ndarray]) -> None:
   Image.fromarray(np.concatenate(rows, axis=0)).save(path)
 
 
-def _write_film(
-  path: pathlib.Path, frames: list[np.ndarray], fps: float
-) -> None:
+def _tile(frames: list[np.ndarray], num_columns: int) -> np.ndarray:
+  """Films `[n_i, h, w, 3]` in rows of `num_columns`: `[n, H, W, 3]`."""
+  length = max(len(film) for film in frames)
+  frames = [
+    film[np.minimum(np.arange(length), len(film) - 1)] for film in frames
+  ]
+  frames += [np.full_like(frames[0], 255)] * (-len(frames) % num_columns)
+  rows = [
+    np.concatenate(frames[start : start + num_columns], axis=2)
+    for start in range(0, len(frames), num_columns)
+  ]
+  return np.concatenate(rows, axis=1)
+
+
+def _write_film(path: pathlib.Path, film: np.ndarray, fps: float) -> None:
   import imageio
 
-  length = max(len(rollout) for rollout in frames)
-  columns = [
-    rollout[np.minimum(np.arange(length), len(rollout) - 1)]
-    for rollout in frames
-  ]
   with imageio.get_writer(path, fps=fps, macro_block_size=2) as writer:
-    for frame in np.concatenate(columns, axis=2):
+    for frame in film:
       writer.append_data(frame)
