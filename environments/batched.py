@@ -20,9 +20,11 @@ class BatchedEnvironment(Protocol):
 
   Returned arrays belong to the caller: they are never written to again.
 
-  An environment that can cut a rollout short without having terminated (a time
-  limit of its own) may have a property `truncated`, `[G, B]` bool: whether the
-  last step did so. The rollout counts as ended there.
+  Two properties are optional, `[G, B]` bool each, about the last step:
+  `truncated`, whether it cut a rollout short that had not terminated (a time
+  limit of the environment's own), and `diverged`, whether the physics of a
+  rollout broke down in it. The trial ends those rollouts; it also notices, by
+  itself, numbers that are not finite.
   """
 
   def observation_spec(self) -> Any:

@@ -57,9 +57,10 @@ class TrialEnvironment(dm_env.Environment):
   further, short rollouts instead.) When the last rollout of a stage has ended
   the environment is not stepped any more.
 
-  A rollout whose observation, reward or discount is not finite (physics that
-  diverged) is ended *before* that step: frozen at its last finite observation
-  with reward 0, discount 0, mask 0. `num_diverged` counts them.
+  A rollout that diverges (its observation, reward or discount is not finite, or
+  the environment says so) is ended *before* that step: frozen at its last
+  finite observation with reward 0, discount 0, mask 0. `num_diverged` counts
+  them.
 
   The time limit T gives discount 0, as in the published results, so that
   nothing is bootstrapped from x_T; `bootstrap_on_timeout` keeps the
@@ -106,8 +107,8 @@ class TrialEnvironment(dm_env.Environment):
     ):
       if value < minimum:
         raise ValueError(f'{name}: got {value}, need at least {minimum}.')
-    if np.min(seed) < 0:
-      raise ValueError(f'seed: got {seed}, need no negative numbers.')
+    if np.size(seed) == 0 or np.min(seed) < 0:
+      raise ValueError(f'seed: got {seed}, need non-negative integers.')
     if stream not in STREAMS:
       raise ValueError(
         f'stream: got {stream!r}, need one of {", ".join(STREAMS)}.'
@@ -116,7 +117,7 @@ class TrialEnvironment(dm_env.Environment):
     self._batch_shape = (num_tasks, num_rollouts)
     self._horizon = horizon
     self._num_inner_steps = num_inner_steps
-    self._seed = seed
+    self._seed = tuple(int(number) for number in np.atleast_1d(seed))
     self._stream = stream
     self._bootstrap_on_timeout = bootstrap_on_timeout
 
@@ -251,10 +252,12 @@ class TrialEnvironment(dm_env.Environment):
 
   def _rng(self, purpose: int) -> np.random.Generator:
     """This trial's generator for tasks (0), or for stage `purpose - 1`."""
+    # A sequence of seeds is not left to numpy, which takes (1, 0) for 1.
+    seed, *others = self._seed
     trial = self._trial_index - 1
-    spawn_key = (STREAMS[self._stream], trial, purpose)
+    spawn_key = (len(others), *others, STREAMS[self._stream], trial, purpose)
     return np.random.default_rng(
-      np.random.SeedSequence(self._seed, spawn_key=spawn_key)
+      np.random.SeedSequence(seed, spawn_key=spawn_key)
     )
 
   def _start_stage(self, stage: int) -> None:
@@ -301,20 +304,23 @@ class TrialEnvironment(dm_env.Environment):
     return reward, discount, is_real.astype(np.float32)
 
   def _drop_diverged(self, observation, reward, discount) -> np.ndarray:
-    """Which rollouts were alive and still are finite, `[G, B]`."""
-    is_finite = _is_finite((observation, reward, discount), self._batch_shape)
-    if is_finite.all():
+    """Which rollouts were alive and have not diverged, `[G, B]`."""
+    is_sound = _is_finite((observation, reward, discount), self._batch_shape)
+    diverged = getattr(self._environment, 'diverged', None)
+    if diverged is not None:
+      is_sound &= ~diverged
+    if is_sound.all():
       return self._is_alive
     # What a rollout shows after its end does not matter.
-    num_diverged = int(np.sum(self._is_alive & ~is_finite))
+    num_diverged = int(np.sum(self._is_alive & ~is_sound))
     if num_diverged and not self._num_diverged:
       logging.warning(
-        'Rollouts of %r became non-finite and were ended; num_diverged counts '
-        'them, this is logged once.',
+        'Rollouts of %r diverged and were ended; num_diverged counts them, '
+        'this is logged once.',
         self._environment,
       )
     self._num_diverged += num_diverged
-    return self._is_alive & is_finite
+    return self._is_alive & is_sound
 
   def _drop_truncated(self, is_real: np.ndarray, discount: np.ndarray) -> None:
     """Ends, in place, rollouts that the environment itself cut short."""
