@@ -1,0 +1,185 @@
+"""Policy networks as init/apply pairs over distrax distributions.
+
+`gaussian`, `categorical` and `tabular` are the ones the presets use. Anything
+else is wrapped: a Haiku function by `from_haiku`; a Flax module whose call
+returns a distribution is `types.Policy(module.init, module.apply)`.
+
+A distribution's parameters are the array leaves of the distribution itself
+(distrax distributions are pytrees), so storing behaviour parameters and
+computing Kullback-Leibler divergences need no code for each family.
+"""
+
+from collections.abc import Callable, Sequence
+import math
+from typing import Any
+
+import chex
+import distrax
+import haiku as hk
+import jax
+import jax.numpy as jnp
+
+from acme_metarl import types
+
+# (params, observation, action) -> [...] log-probabilities.
+LogProbFn = Callable[[types.PyTree, chex.ArrayTree, chex.Array], chex.Array]
+
+
+def gaussian(
+  action_size: int,
+  hidden_sizes: Sequence[int] = (64, 64),
+  init_log_std: float = 0.0,
+  min_std: float = 1e-6,
+) -> types.Policy:
+  """A diagonal Gaussian: tanh network for the mean, one log-std a dimension.
+
+  Weights are Xavier-uniform, biases zero. The log-standard-deviation does not
+  depend on the state; it is a parameter like any other, so adaptation changes
+  it too.
+
+  Args:
+    action_size: number of action dimensions.
+    hidden_sizes: units of the hidden layers; `()` for a linear mean.
+    init_log_std: initial log-standard-deviation.
+    min_std: the standard deviation never gets below this.
+
+  Returns:
+    A policy; observations are `[..., n]`, or a pytree of such arrays, which
+    are concatenated.
+  """
+
+  def forward(observation):
+    mean = _network(observation, hidden_sizes, action_size)
+    log_std = hk.get_parameter(
+      'log_std',
+      (action_size,),
+      mean.dtype,
+      hk.initializers.Constant(init_log_std),
+    )
+    std = jnp.exp(jnp.maximum(log_std, math.log(min_std)))
+    normal = distrax.Normal(mean, jnp.broadcast_to(std, mean.shape))
+    return distrax.Independent(normal, reinterpreted_batch_ndims=1)
+
+  return from_haiku(forward)
+
+
+def categorical(
+  num_actions: int, hidden_sizes: Sequence[int] = (64, 64)
+) -> types.Policy:
+  """A softmax over actions on top of a tanh network.
+
+  Args:
+    num_actions: number of actions.
+    hidden_sizes: units of the hidden layers; `()` for linear logits.
+
+  Returns:
+    A policy; observations are `[..., n]`, or a pytree of such arrays, which
+    are concatenated.
+  """
+
+  def forward(observation):
+    return distrax.Categorical(
+      logits=_network(observation, hidden_sizes, num_actions)
+    )
+
+  return from_haiku(forward)
+
+
+def tabular(num_states: int, num_actions: int) -> types.Policy:
+  """A table of logits, zero at first: the softmax policy of tabular studies.
+
+  Args:
+    num_states: number of states.
+    num_actions: number of actions.
+
+  Returns:
+    A policy; observations are integer states `[...]`, or one-hot (or any other)
+    weights over states `[..., num_states]`.
+  """
+
+  def forward(observation):
+    observation = jnp.asarray(observation)
+    is_state = jnp.issubdtype(observation.dtype, jnp.integer)
+    logits = hk.get_parameter(
+      'logits',
+      (num_states, num_actions),
+      jnp.result_type(float) if is_state else observation.dtype,
+      jnp.zeros,
+    )
+    if is_state:
+      return distrax.Categorical(logits=logits[observation])
+    return distrax.Categorical(logits=observation @ logits)
+
+  return from_haiku(forward)
+
+
+def from_haiku(forward: Callable[[chex.ArrayTree], Any]) -> types.Policy:
+  """Makes a policy of a Haiku function from observation to distribution."""
+  transformed = hk.without_apply_rng(hk.transform(forward))
+  return types.Policy(init=transformed.init, apply=transformed.apply)
+
+
+def log_prob_fn(policy: types.Policy) -> LogProbFn:
+  """Returns `(params, observation, action) -> log-probability` of a policy."""
+
+  def log_prob(params, observation, action):
+    return policy.apply(params, observation).log_prob(action)
+
+  return log_prob
+
+
+def distribution_params(distribution: Any) -> tuple[chex.Array, ...]:
+  """The parameters of a distribution, as stored with behaviour data.
+
+  Args:
+    distribution: one that is a pytree, as distrax's are.
+
+  Returns:
+    Its array leaves, each `[..., n]` with the observation's batch axes in front
+    (for a Gaussian of this module mean and standard deviation).
+  """
+  return tuple(jax.tree_util.tree_leaves(distribution))
+
+
+def with_params(distribution: Any, params: Sequence[chex.Array]) -> Any:
+  """The same kind of distribution with other parameters.
+
+  Args:
+    distribution: any distribution of the kind.
+    params: what `distribution_params` gave for another one.
+
+  Returns:
+    A distribution.
+
+  Raises:
+    ValueError: if the number of parameters does not fit the kind.
+  """
+  structure = jax.tree_util.tree_structure(distribution)
+  leaves = jax.tree_util.tree_leaves(params)
+  if len(leaves) != structure.num_leaves:
+    raise ValueError(
+      f'params has {len(leaves)} arrays, but a {type(distribution).__name__}'
+      f' has {structure.num_leaves} parameters. Store what'
+      ' policies.distribution_params returns.'
+    )
+  return jax.tree_util.tree_unflatten(structure, leaves)
+
+
+def _network(
+  observation: chex.ArrayTree, hidden_sizes: Sequence[int], output_size: int
+) -> chex.Array:
+  network = hk.nets.MLP(
+    [*hidden_sizes, output_size],
+    activation=jnp.tanh,
+    w_init=hk.initializers.VarianceScaling(1.0, 'fan_avg', 'uniform'),
+  )
+  return network(flat_observation(observation))
+
+
+def flat_observation(observation: chex.ArrayTree) -> chex.Array:
+  """Concatenates the leaves of an observation along their last axis."""
+  leaves = [
+    leaf if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf.astype(float)
+    for leaf in map(jnp.asarray, jax.tree_util.tree_leaves(observation))
+  ]
+  return leaves[0] if len(leaves) == 1 else jnp.concatenate(leaves, axis=-1)

@@ -1,0 +1,136 @@
+"""Sums over the tasks of a meta-batch: in chunks, on every device.
+
+A CPU is fastest with few tasks at a time, whose activations stay in its cache;
+an accelerator wants them all at once. Devices share the tasks out.
+"""
+
+from collections.abc import Callable, Sequence
+import functools
+import inspect
+from typing import NamedTuple
+
+import chex
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from acme_metarl import types
+
+try:
+  _shard_map = jax.shard_map
+except AttributeError:  # JAX before 0.6.
+  from jax.experimental.shard_map import shard_map as _shard_map
+
+_AXIS = 'tasks'
+# The check of replicated outputs was renamed; it cannot follow scans.
+_NO_CHECK = {
+  name: False
+  for name in ('check_vma', 'check_rep')
+  if name in inspect.signature(_shard_map).parameters
+}
+
+
+class TaskBatches(NamedTuple):
+  """Tasks in chunks, filled up with copies of weight zero.
+
+  Attributes:
+    tasks: pytree `[N, C, ...]`; N chunks (a multiple of the devices) of C.
+    weight: `[N, C]`, 1 for real tasks and 0 for copies.
+  """
+
+  tasks: types.PyTree
+  weight: chex.Array
+
+
+def default_chunk_size(devices: Sequence[jax.Device]) -> int | None:
+  """One task at a time on a CPU, all of them (None) elsewhere."""
+  return 1 if devices[0].platform == 'cpu' else None
+
+
+def batch_tasks(
+  tasks: types.PyTree, chunk_size: int | None, num_devices: int
+) -> TaskBatches:
+  """Splits tasks `[G, ...]` into chunks that share out evenly over devices.
+
+  Args:
+    tasks: pytree with leading axis G.
+    chunk_size: tasks in a chunk; None for as many as a device gets.
+    num_devices: devices to share them out to.
+
+  Returns:
+    The chunks.
+  """
+  num_tasks = jax.tree_util.tree_leaves(tasks)[0].shape[0]
+  per_device = -(-num_tasks // num_devices)
+  chunk = min(chunk_size or per_device, per_device)
+  num_chunks = num_devices * -(-per_device // chunk)
+  size = num_chunks * chunk
+  shape = (num_chunks, chunk)
+  if size != num_tasks:
+    index = np.arange(size) % num_tasks
+    tasks = jax.tree_util.tree_map(lambda x: x[index], tasks)
+  return TaskBatches(
+    tasks=jax.tree_util.tree_map(
+      lambda x: x.reshape(shape + x.shape[1:]), tasks
+    ),
+    weight=jnp.asarray((np.arange(size) < num_tasks).reshape(shape)),
+  )
+
+
+def sum_over_tasks(
+  function: Callable[[types.PyTree, types.PyTree], types.PyTree],
+  replicated: types.PyTree,
+  batches: TaskBatches,
+  devices: Sequence[jax.Device],
+) -> types.PyTree:
+  """Returns Σ_g function(replicated, task_g).
+
+  Args:
+    function: of what all tasks share and one task; returns a pytree of arrays.
+    replicated: what all tasks share.
+    batches: the tasks, from `batch_tasks`.
+    devices: share the chunks out between them.
+
+  Returns:
+    The sum, on every device.
+  """
+  if len(devices) == 1:
+    return _sum_chunks(function, replicated, batches)
+
+  def on_device(replicated, batches):
+    return lax.psum(_sum_chunks(function, replicated, batches), _AXIS)
+
+  spec = jax.sharding.PartitionSpec
+  return _shard_map(
+    on_device,
+    mesh=jax.sharding.Mesh(np.asarray(devices), (_AXIS,)),
+    in_specs=(spec(), spec(_AXIS)),
+    out_specs=spec(),
+    **_NO_CHECK,
+  )(replicated, batches)
+
+
+def _sum_chunks(function, replicated, batches: TaskBatches) -> types.PyTree:
+  def sum_chunk(chunk: TaskBatches):
+    values = jax.vmap(functools.partial(function, replicated))(chunk.tasks)
+    return jax.tree_util.tree_map(
+      lambda x: _weighted_sum(chunk.weight, x), values
+    )
+
+  def accumulate(total, chunk):
+    return jax.tree_util.tree_map(jnp.add, total, sum_chunk(chunk)), None
+
+  first = jax.tree_util.tree_map(lambda x: x[0], batches)
+  if batches.weight.shape[0] == 1:
+    return sum_chunk(first)
+  zeros = jax.tree_util.tree_map(
+    lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(sum_chunk, first)
+  )
+  return lax.scan(accumulate, zeros, batches)[0]
+
+
+def _weighted_sum(weight: chex.Array, x: chex.Array) -> chex.Array:
+  weight = weight.reshape(weight.shape + (1,) * (x.ndim - 1))
+  # Selected: whatever a copy gives, NaN included, is not counted.
+  return jnp.sum(jnp.where(weight, x, 0), axis=0)
