@@ -138,9 +138,10 @@ class _LoopBatch(abc.ABC):
   def _stack(self, observations) -> Any:
     """`[G, B, ...]` arrays of one observation for each rollout."""
     return jax.tree_util.tree_map(
-      lambda *leaves: np.stack(leaves).reshape(
-        self._batch_shape + np.shape(leaves[0])
+      lambda spec, *leaves: np.array(leaves, spec.dtype).reshape(
+        self._batch_shape + spec.shape
       ),
+      self._observation_spec,
       *observations,
     )
 
@@ -302,10 +303,5 @@ def _has_finite_bounds(spec: Any) -> bool:
 
 
 def _copy(observation: Any) -> Any:
-  """A private copy, floats as float32: users' buffers may be written again."""
-
-  def copy(x):
-    x = np.array(x)
-    return x.astype(np.float32) if np.issubdtype(x.dtype, np.floating) else x
-
-  return jax.tree_util.tree_map(copy, observation)
+  """A copy: users' buffers may be written again."""
+  return jax.tree_util.tree_map(np.array, observation)
