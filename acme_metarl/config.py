@@ -9,10 +9,13 @@ import numbers
 from typing import Any
 import warnings
 
-from acme_metarl import baselines
-from acme_metarl import evaluators
-from acme_metarl import objectives
-from acme_metarl import reductions
+from acme_metarl import (
+  _validation,
+  baselines,
+  evaluators,
+  objectives,
+  reductions,
+)
 
 # Names of evaluators, aliases included, and the function whose options each
 # takes.
@@ -151,6 +154,12 @@ class AlgorithmConfig:
       function = self.evaluator
     return functools.partial(function, **options) if options else function
 
+  def evaluator_option_names(self) -> frozenset[str]:
+    """Options of a named evaluator; of a callable those it was given."""
+    if isinstance(self.evaluator, str):
+      return frozenset(_options(self.evaluator))
+    return frozenset(self.evaluator_options)
+
   def make_reduction(self) -> reductions.Reduction:
     """Returns the reduction."""
     if isinstance(self.reduction, str):
@@ -288,6 +297,8 @@ def _check_count(name: str, value: Any) -> None:
 
 
 def _check_number(name, value, low, high, needs) -> None:
+  if _validation.is_traced(value):
+    return  # A hyper-parameter that jax.vmap sweeps.
   fits = (
     isinstance(value, numbers.Real)
     and abs(value) < float('inf')

@@ -23,6 +23,8 @@ except AttributeError:  # JAX before 0.6.
   from jax.experimental.shard_map import shard_map as _shard_map
 
 _AXIS = 'tasks'
+_SHARED = jax.sharding.PartitionSpec(_AXIS)
+_REPLICATED = jax.sharding.PartitionSpec()
 # The check of replicated outputs was renamed; it cannot follow scans.
 _NO_CHECK = {
   name: False
@@ -101,14 +103,45 @@ def sum_over_tasks(
   def on_device(replicated, batches):
     return lax.psum(_sum_chunks(function, replicated, batches), _AXIS)
 
-  spec = jax.sharding.PartitionSpec
+  return _share_out(on_device, devices, _REPLICATED)(replicated, batches)
+
+
+def map_tasks(
+  function: Callable[[types.PyTree, types.PyTree], types.PyTree],
+  replicated: types.PyTree,
+  tasks: types.PyTree,
+  devices: Sequence[jax.Device],
+) -> types.PyTree:
+  """Returns function(replicated, tasks), each device doing its share of tasks.
+
+  Args:
+    function: of what all tasks share and tasks `[g, ...]`, to `[g, ...]`.
+    replicated: what all tasks share.
+    tasks: pytree `[G, ...]`.
+    devices: share the tasks out between them.
+
+  Returns:
+    Pytree `[G, ...]`.
+  """
+  if len(devices) == 1:
+    return function(replicated, tasks)
+  num_tasks = jax.tree_util.tree_leaves(tasks)[0].shape[0]
+  index = np.arange(-num_tasks % len(devices) + num_tasks) % num_tasks
+  results = _share_out(function, devices, _SHARED)(
+    replicated, jax.tree_util.tree_map(lambda x: x[index], tasks)
+  )
+  return jax.tree_util.tree_map(lambda x: x[:num_tasks], results)
+
+
+def _share_out(function, devices, out_spec):
+  """`function(replicated, tasks)` with the tasks split over devices."""
   return _shard_map(
-    on_device,
+    function,
     mesh=jax.sharding.Mesh(np.asarray(devices), (_AXIS,)),
-    in_specs=(spec(), spec(_AXIS)),
-    out_specs=spec(),
+    in_specs=(_REPLICATED, _SHARED),
+    out_specs=out_spec,
     **_NO_CHECK,
-  )(replicated, batches)
+  )
 
 
 def _sum_chunks(function, replicated, batches: TaskBatches) -> types.PyTree:

@@ -1,0 +1,433 @@
+"""Meta-training as one compiled function of a random key.
+
+For pure-JAX environments sampling, adaptation, evaluation and meta-update need
+no host: `make_train(config, environment)` returns `train(key)`, which runs all
+iterations in one program. `jax.vmap` trains several seeds, or several values of
+the numeric hyper-parameters, at once:
+
+    train = make_train(presets.make('promp_taypo2'), environment)
+    state, log = train(jax.random.PRNGKey(0))
+    states, logs = jax.vmap(train)(jax.random.split(key, 8))
+    states, logs = jax.vmap(lambda rate: train(
+        key, {'inner_learning_rate': rate}))(jnp.array([.05, .1, .2]))
+
+`make_trainer` gives the parts, for runs that stop at checkpoints.
+
+The trials follow `TrialEnvironment` to the letter: stage 0 under the policy,
+stage k + 1 under the policy adapted on stage k; a rollout that terminates or
+diverges is frozen and masked; the time limit has discount 0.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import chex
+import jax
+from jax import lax
+from jax.experimental import io_callback
+import jax.numpy as jnp
+
+from acme_metarl import config as config_lib
+from acme_metarl import environment as environment_lib
+from acme_metarl import meta_learning, policies, task_batching, types
+
+# Streams of random keys that never meet.
+_INIT, _TRAIN, _EVALUATE = range(3)
+
+
+class TrainState(NamedTuple):
+  """All that a run carries on; a pytree of arrays, so easily saved.
+
+  Attributes:
+    meta: parameters, optimiser and counters.
+    key: the run's random key; an iteration's key derives from it and from
+    iteration: how many iterations are done.
+  """
+
+  meta: meta_learning.MetaState
+  key: chex.PRNGKey
+  iteration: chex.Array
+
+
+class Log(NamedTuple):
+  """What a run of N iterations reports.
+
+  Attributes:
+    metrics: by name, `[N]`: those of `MetaLearner.update`, and
+      `return_mean_k`, the mean return of the training tasks at stage k.
+    evaluation: `[M, G, K+1]` returns on M sets of freshly drawn tasks, before
+      iterations 0, `eval_every`, 2 `eval_every`, … and after the last; the
+      mean over rollouts, per task and number of inner steps taken.
+  """
+
+  metrics: dict[str, chex.Array]
+  evaluation: chex.Array
+
+
+class Trainer(NamedTuple):
+  """The parts of a run, pure functions.
+
+  Attributes:
+    init: `key -> TrainState`.
+    sample: `(params, key, num_tasks) -> trials [G, K+1, B, T, ...]`.
+    iterate: `TrainState -> (TrainState, metrics)`, one iteration.
+    evaluate: `TrainState -> [G, K+1]` returns on freshly drawn tasks.
+    run: `TrainState -> (TrainState, Log)`, all iterations, compiled.
+  """
+
+  init: Callable[[chex.PRNGKey], TrainState]
+  sample: Callable[..., types.Stage]
+  iterate: Callable[[TrainState], tuple[TrainState, dict[str, chex.Array]]]
+  evaluate: Callable[[TrainState], chex.Array]
+  run: Callable[[TrainState], tuple[TrainState, Log]]
+
+
+def make_train(
+  config: config_lib.AlgorithmConfig,
+  environment: environment_lib.Environment,
+  **options: Any,
+) -> Callable[..., tuple[TrainState, Log]]:
+  """Makes a whole run one compiled function of a random key.
+
+  Args:
+    config: the algorithm; `num_iterations` is the length of the run.
+    environment: a pure-JAX environment.
+    **options: see `make_trainer`.
+
+  Returns:
+    `train(key, hyperparameters=None) -> (TrainState, Log)`. Hyper-parameters
+    are numbers or scalar arrays by the names of fields of the configuration
+    (`inner_learning_rate`, `clip_epsilon`, …) or of evaluator options that are
+    arrays (`clip_rho_threshold`, `lambda_`); they may be traced, so `jax.vmap`
+    sweeps them. Traced values are not checked.
+
+  Raises:
+    ValueError: on an environment that cannot run on a device.
+  """
+  make_trainer(config, environment, **options)  # Refuse mistakes now.
+
+  @jax.jit
+  def train(
+    key: chex.PRNGKey, hyperparameters: Mapping[str, Any] | None = None
+  ) -> tuple[TrainState, Log]:
+    trainer = make_trainer(
+      override(config, hyperparameters or {}), environment, **options
+    )
+    return trainer.run(trainer.init(key))
+
+  return train
+
+
+def override(
+  config: config_lib.AlgorithmConfig, hyperparameters: Mapping[str, Any]
+) -> config_lib.AlgorithmConfig:
+  """Sets numeric fields, or evaluator options, which may be traced.
+
+  Args:
+    config: the configuration.
+    hyperparameters: values by name.
+
+  Returns:
+    A changed configuration.
+
+  Raises:
+    ValueError: if a name is neither a numeric field nor an evaluator option.
+  """
+  numeric = {
+    field.name
+    for field in dataclasses.fields(config)
+    if isinstance(field.default, float)
+  }
+  fields = {k: v for k, v in hyperparameters.items() if k in numeric}
+  options = {k: v for k, v in hyperparameters.items() if k not in numeric}
+  taken = config.evaluator_option_names() - {'order'}
+  unknown = sorted(set(options) - taken)
+  if unknown:
+    raise ValueError(
+      f'hyperparameters has {unknown}; known are the fields {sorted(numeric)}'
+      f' and the evaluator options {sorted(taken)}.'
+    )
+  return dataclasses.replace(
+    config, evaluator_options={**config.evaluator_options, **options}, **fields
+  )
+
+
+def make_trainer(
+  config: config_lib.AlgorithmConfig,
+  environment: environment_lib.Environment,
+  *,
+  policy: types.Policy | None = None,
+  eval_every: int | None = None,
+  num_eval_tasks: int = 40,
+  bootstrap_on_timeout: bool = False,
+  on_iteration: Callable[[Any, Any], None] | None = None,
+  devices: Sequence[jax.Device] | None = None,
+) -> Trainer:
+  """Makes the parts of a run.
+
+  Args:
+    config: the algorithm.
+    environment: a pure-JAX environment.
+    policy: by default a tanh network of the configuration's sizes with the
+      distribution that the action spec asks for.
+    eval_every: iterations between evaluations; None for the first and the last
+      only.
+    num_eval_tasks: tasks of an evaluation.
+    bootstrap_on_timeout: whether the time limit keeps the discount.
+    on_iteration: called on the host as `(iteration, metrics)` while the
+      program runs, possibly out of order; under `jax.vmap` once for each
+      element.
+    devices: share the tasks of a trial; all local devices by default. To give
+      each device a seed of its own instead, pass one device here.
+
+  Returns:
+    The trainer.
+
+  Raises:
+    ValueError: if the environment cannot run on a device, or the settings do
+      not fit together.
+  """
+  _check_environment(environment)
+  if eval_every is None:
+    eval_every = config.num_iterations
+  if eval_every < 1 or config.num_iterations % eval_every:
+    raise ValueError(
+      f'eval_every: got {eval_every}, need a divisor of num_iterations'
+      f' ({config.num_iterations}): every part of a run is the same program.'
+    )
+  if num_eval_tasks < 1:
+    raise ValueError(f'num_eval_tasks: got {num_eval_tasks}, need at least 1.')
+  if policy is None:
+    policy = make_policy(config, environment)
+  devices = tuple(devices or jax.local_devices())
+  learner = meta_learning.make_meta_learner(config, policy, devices)
+  sampler = _Sampler(
+    config, environment, policy, learner, bootstrap_on_timeout, devices
+  )
+
+  def init(key: chex.PRNGKey) -> TrainState:
+    init_key = jax.random.fold_in(key, _INIT)
+    observation = _example_observation(environment)
+    return TrainState(
+      meta=learner.init(init_key, observation),
+      key=key,
+      iteration=jnp.zeros((), jnp.int32),
+    )
+
+  def iterate(state: TrainState):
+    trials = sampler.sample(
+      state.meta.params, _key(state, _TRAIN), config.num_tasks
+    )
+    meta, metrics = learner.update(state.meta, trials)
+    returns = jnp.mean(stage_returns(trials), axis=0)
+    metrics = dict(metrics)
+    for stage in range(config.num_inner_steps + 1):
+      metrics[f'return_mean_{stage}'] = returns[stage]
+    if on_iteration is not None:
+      io_callback(on_iteration, None, state.iteration, metrics)
+    return TrainState(meta, state.key, state.iteration + 1), metrics
+
+  def evaluate(state: TrainState) -> chex.Array:
+    return stage_returns(
+      sampler.sample(state.meta.params, _key(state, _EVALUATE), num_eval_tasks)
+    )
+
+  @jax.jit
+  def run(state: TrainState) -> tuple[TrainState, Log]:
+    def segment(state, _):
+      returns = evaluate(state)
+      state, metrics = lax.scan(
+        lambda state, _: iterate(state), state, None, length=eval_every
+      )
+      return state, (metrics, returns)
+
+    state, (metrics, evaluation) = lax.scan(
+      segment, state, None, length=config.num_iterations // eval_every
+    )
+    metrics = jax.tree_util.tree_map(
+      lambda x: x.reshape((-1,) + x.shape[2:]), metrics
+    )
+    last = evaluate(state)[jnp.newaxis]
+    return state, Log(metrics, jnp.concatenate([evaluation, last]))
+
+  return Trainer(init, sampler.sample, iterate, evaluate, run)
+
+
+def make_policy(
+  config: config_lib.AlgorithmConfig,
+  environment: environment_lib.Environment,
+) -> types.Policy:
+  """The policy that an environment's action spec asks for.
+
+  Args:
+    config: sizes and standard deviations.
+    environment: anything with an `action_spec`.
+
+  Returns:
+    A categorical policy for discrete actions, a Gaussian one for others.
+
+  Raises:
+    ValueError: on continuous actions that are no vectors.
+  """
+  spec = environment.action_spec()
+  num_values = getattr(spec, 'num_values', None)
+  if num_values is not None:
+    return policies.categorical(num_values, config.hidden_sizes)
+  if len(spec.shape) != 1:
+    raise ValueError(
+      f'environment has actions of shape {spec.shape}; continuous actions'
+      ' must be vectors.'
+    )
+  return policies.gaussian(
+    spec.shape[0], config.hidden_sizes, config.init_log_std, config.min_std
+  )
+
+
+def stage_returns(trials: types.Stage) -> chex.Array:
+  """Undiscounted return `[G, K+1]`, the mean over the rollouts of a stage."""
+  returns = jnp.sum(trials.reward * trials.mask, axis=-1)
+  return jnp.mean(returns, axis=-1)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sampler:
+  """Draws trials: pure functions of its settings."""
+
+  config: config_lib.AlgorithmConfig
+  environment: environment_lib.Environment
+  policy: types.Policy
+  learner: meta_learning.MetaLearner
+  bootstrap_on_timeout: bool
+  devices: tuple[jax.Device, ...]
+
+  def sample(
+    self,
+    params: meta_learning.MetaParams,
+    key: chex.PRNGKey,
+    num_tasks: int,
+  ) -> types.Stage:
+    """Trials of `num_tasks` tasks, `[G, K+1, B, T, ...]`."""
+    keys = jax.random.split(key, num_tasks)
+    return task_batching.map_tasks(
+      self._sample_trials, params, keys, self.devices
+    )
+
+  def _sample_trials(self, params, keys) -> types.Stage:
+    """Trials of one device's tasks."""
+    split = jax.vmap(lambda key: jax.random.split(key, 2))(keys)
+    tasks = jax.vmap(self.environment.sample_task)(split[:, 0])
+    stages = []
+    # All tasks share the parameters of stage 0: no batched products there.
+    adapted, axis = params.policy, None
+    for stage in range(self.config.num_inner_steps + 1):
+      stage_keys = jax.vmap(jax.random.fold_in, (0, None))(split[:, 1], stage)
+      data = jax.vmap(self._sample_stage, (axis, 0, 0))(
+        adapted, tasks, stage_keys
+      )
+      stages.append(data)
+      if stage < self.config.num_inner_steps:
+        prepared = jax.vmap(self.learner.prepare)(data)
+        adapt = functools.partial(_adapt, self.learner, params.step_sizes)
+        adapted, axis = jax.vmap(adapt, (axis, 0))(adapted, prepared), 0
+    return jax.tree_util.tree_map(lambda *x: jnp.stack(x, axis=1), *stages)
+
+  def _sample_stage(self, params, task, key) -> types.Stage:
+    """One stage of one task: B rollouts of T steps."""
+    reset_key, act_key = jax.random.split(key)
+    reset_keys = jax.random.split(reset_key, self.config.num_rollouts)
+    state, first = jax.vmap(self.environment.reset, (0, None))(reset_keys, task)
+    is_alive = jnp.ones((self.config.num_rollouts,), bool)
+
+    def step(carry, key):
+      state, observation, is_alive = carry
+      distribution = self.policy.apply(params, observation)
+      action = distribution.sample(seed=key)
+      new_state, new = jax.vmap(self.environment.step)(state, action)
+      is_real = is_alive & _is_finite(new)
+      new_observation = _where(is_real, new.observation, observation)
+      reward, discount = (
+        jnp.where(is_real, x, 0.0).astype(jnp.float32)
+        for x in (new.reward, new.discount)
+      )
+      data = types.Stage(
+        observation=observation,
+        action=action,
+        reward=reward,
+        discount=discount,
+        mask=is_real.astype(jnp.float32),
+        behaviour_log_prob=distribution.log_prob(action),
+        behaviour_params=policies.distribution_params(distribution),
+      )
+      return (new_state, new_observation, is_real & (discount > 0)), data
+
+    (_, last, _), data = lax.scan(
+      step,
+      (state, first.observation, is_alive),
+      jax.random.split(act_key, self.config.horizon),
+    )
+    data = jax.tree_util.tree_map(lambda x: jnp.swapaxes(x, 0, 1), data)
+    discount = data.discount
+    if not self.bootstrap_on_timeout:
+      discount = discount.at[:, -1].set(0.0)
+    return data._replace(
+      discount=discount,
+      observation=jax.tree_util.tree_map(
+        lambda x, x_last: jnp.concatenate([x, x_last[:, jnp.newaxis]], axis=1),
+        data.observation,
+        last,
+      ),
+    )
+
+
+def _adapt(learner, step_sizes, policy_params, prepared):
+  return learner.adapt(
+    meta_learning.MetaParams(policy_params, step_sizes), prepared
+  )
+
+
+def _key(state: TrainState, stream: int) -> chex.PRNGKey:
+  return jax.random.fold_in(
+    jax.random.fold_in(state.key, stream), state.iteration
+  )
+
+
+def _example_observation(environment) -> chex.ArrayTree:
+  return jax.tree_util.tree_map(
+    lambda spec: jnp.zeros(spec.shape, spec.dtype),
+    environment.observation_spec(),
+  )
+
+
+def _is_finite(time_step: environment_lib.TimeStep) -> chex.Array:
+  """Which rollouts `[B]` show finite numbers only."""
+  finite = [
+    jnp.all(jnp.isfinite(x).reshape(x.shape[0], -1), axis=1)
+    for x in jax.tree_util.tree_leaves(time_step)
+  ]
+  return jnp.all(jnp.stack(finite), axis=0)
+
+
+def _where(condition: chex.Array, new, old):
+  return jax.tree_util.tree_map(
+    lambda x, y: jnp.where(
+      condition.reshape(condition.shape + (1,) * (x.ndim - 1)), x, y
+    ),
+    new,
+    old,
+  )
+
+
+def _check_environment(environment: Any) -> None:
+  missing = [
+    name
+    for name in ('sample_task', 'reset', 'step', 'action_spec')
+    if not hasattr(environment, name)
+  ]
+  if missing:
+    raise ValueError(
+      f'environment {environment!r} cannot run on a device: it has no'
+      f' {", ".join(missing)}. A pure-JAX acme_metarl.environment.Environment'
+      ' is needed; for others there is launchers.train.'
+    )
