@@ -209,7 +209,8 @@ class LocomotionEnvironment:
       Observations `[G, B, ...]`.
 
     Raises:
-      ValueError: on other shapes, or before the first reset.
+      ValueError: on other shapes, numbers that are not finite, or before the
+        first reset.
     """
     self._check_started('set_state')
     parts = []
@@ -220,6 +221,8 @@ class LocomotionEnvironment:
           f'state: {name} has shape {part.shape}, need '
           f'{(*self._batch_shape, size)}.'
         )
+      if not np.isfinite(part).all():
+        raise ValueError(f'state: {name} is not finite.')
       parts.append(part.reshape(-1, size))
     return self._start(np.concatenate(parts, axis=1))
 

@@ -106,5 +106,7 @@ def compile_models(
     for name, scale in zip(PhysicalScales._fields, task, strict=True):
       getattr(scaled, name)[:] = getattr(model, name) * scale
     mujoco.mj_setConst(scaled, scratch)
+    # The scale of the solver's tolerance, which mj_setConst leaves alone.
+    scaled.stat.meaninertia = scaled.dof_M0.mean()
     compiled.append(scaled)
   return compiled

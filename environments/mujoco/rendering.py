@@ -49,7 +49,11 @@ def render_rollouts(
 
   Returns:
     The path that was written.
+
+  Raises:
+    ValueError, RuntimeError: as `render_positions` does.
   """
+  path = _check_path(path)
   stages = []
   for policy in policies:
     observation = environment.reset(tasks, num_rollouts, rng)
@@ -113,9 +117,7 @@ def render_positions(
       robot, or a wrong number of titles.
     RuntimeError: if neither EGL nor OSMesa can draw on this machine.
   """
-  path = pathlib.Path(path)
-  if path.suffix not in ('.mp4', '.png'):
-    raise ValueError(f'path: got {str(path)!r}, need one in .mp4 or .png.')
+  path = _check_path(path)
   rollouts = _check_rollouts(environment, rollouts)
   titles = list(titles) if titles is not None else [''] * len(rollouts)
   if len(titles) != len(rollouts):
@@ -196,6 +198,13 @@ def draw(
     'apt-get install libosmesa6), or name a working one in the environment '
     f'variable MUJOCO_GL. Tried {reasons}.'
   )
+
+
+def _check_path(path: str | os.PathLike[str]) -> pathlib.Path:
+  path = pathlib.Path(path)
+  if path.suffix not in ('.mp4', '.png'):
+    raise ValueError(f'path: got {str(path)!r}, need one in .mp4 or .png.')
+  return path
 
 
 def _check_rollouts(environment, rollouts) -> list[np.ndarray]:
