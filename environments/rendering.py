@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 import os
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -25,11 +26,11 @@ def render(
   *,
   tasks: types.PyTree | None = None,
   num_tasks: int = 4,
-  num_rollouts: int = 1,
+  num_rollouts: int = 10,
   horizon: int = 100,
   seed: int = 0,
   **options: Any,
-) -> None:
+) -> pathlib.Path:
   """Plays policies and writes what they do as a picture or a film.
 
   2-D navigation: a PNG (or whatever matplotlib knows by the path's ending) with
@@ -49,8 +50,12 @@ def render(
     seed: of tasks and start states.
     **options: passed on to the function that draws.
 
+  Returns:
+    The path that was written; where films cannot be, it is that of a strip.
+
   Raises:
     ValueError: if there are no policies, or the environment has no picture.
+    RuntimeError: if MuJoCo finds nothing to draw with, neither EGL nor OSMesa.
   """
   if not policies:
     raise ValueError('policies: got none, need at least one.')
@@ -65,11 +70,13 @@ def render(
     observations, returns = _play(
       batch, policies, tasks, num_rollouts, horizon, rng
     )
-    plot_navigation(observations, tasks, path, returns=returns, **options)
-  elif type(batch).__module__.startswith(f'{__package__}.mujoco.'):
+    return plot_navigation(
+      observations, tasks, path, returns=returns, **options
+    )
+  if type(batch).__module__.startswith(f'{__package__}.mujoco.'):
     from acme_metarl.environments.mujoco import rendering as mujoco_rendering
 
-    mujoco_rendering.render_rollouts(
+    return mujoco_rendering.render_rollouts(
       batch,
       policies,
       path,
@@ -79,11 +86,10 @@ def render(
       rng=rng,
       **options,
     )
-  else:
-    raise ValueError(
-      f'environment: got {inner!r}; only 2-D navigation and MuJoCo have a '
-      'picture.'
-    )
+  raise ValueError(
+    f'environment: got {inner!r}; only 2-D navigation and MuJoCo have a '
+    'picture.'
+  )
 
 
 def plot_navigation(
@@ -92,7 +98,7 @@ def plot_navigation(
   path: str | os.PathLike,
   *,
   returns: Any | None = None,
-) -> None:
+) -> pathlib.Path:
   """Draws trajectories in the plane, a row per task and a column per stage.
 
   Replayed data fits as it is: the observations of a meta-batch, `[G, K+1, B,
@@ -103,6 +109,9 @@ def plot_navigation(
     goals: `[G, 2]`.
     path: where to write; its ending says the format.
     returns: `[G, K+1]`, written above the panels.
+
+  Returns:
+    The path.
 
   Raises:
     ValueError: if the shapes do not fit.
@@ -130,15 +139,17 @@ def plot_navigation(
   )
   for task in range(num_tasks):
     for stage in range(num_stages):
-      title = 'before adaptation' if stage == 0 else f'after {stage} steps'
-      if stage == 1:
-        title = 'after 1 step'
+      title = 'before' if stage == 0 else f'after {stage} x'
+      title += ' adaptation'
       if returns is not None:
         title += f': {np.asarray(returns)[task, stage]:.2f}'
       _draw_panel(
         panels[task, stage], observations[task, stage], goals[task], title
       )
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
   figure.savefig(path)
+  return path
 
 
 def _draw_panel(axes, trajectories, goal, title) -> None:
