@@ -27,10 +27,6 @@ import jax.numpy as jnp
 
 from acme_metarl import _validation, recurrences
 
-# Up to this length triangular products are faster than a scan; measured by
-# `python -m acme_metarl.launchers.benchmark_evaluators`.
-LONGEST_TRIANGLE = 32
-
 # A ratio counts as truncated only beyond its threshold by this much: on-policy
 # ratios are 1 only up to rounding.
 _TRUNCATION_MARGIN = 1e-5
@@ -310,12 +306,7 @@ def taylor_expansion(
     first = v_tm1 - v_mu_tm1 + weight * advantage
     last = v_t[-1] - lax.stop_gradient(v_t[-1])
 
-  expand = (
-    recurrences.nested_by_triangle
-    if length <= LONGEST_TRIANGLE
-    else recurrences.nested_by_scan
-  )
-  expansion = expand(discount_t, weight, first, last, min(order, length))
+  expansion = recurrences.nested(discount_t, weight, first, last, order)
   return lax.stop_gradient(returns) + expansion
 
 

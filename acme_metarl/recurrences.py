@@ -1,13 +1,20 @@
 """Linear recurrences along a trajectory, backwards in time.
 
-The evaluators are made of these. All of them are exact where discounts are
-zero in the middle of the row: nothing is divided.
+The evaluators are made of these. All of them are exact where a coefficient (a
+discount) is zero in the middle of the row, because nothing is divided, and
+cost is linear in the length at every length: dense triangular products, the
+other way to do it, save a few microseconds for a handful of short trajectories
+and cost a multiple for many. See
+`python -m acme_metarl.launchers.benchmark_evaluators`.
 """
 
 import chex
-import jax
 from jax import lax
 import jax.numpy as jnp
+
+# Up to this order each recurrence is a scalar of its own, which fuses best;
+# beyond, compilation would take seconds.
+_LARGEST_UNSTACKED_ORDER = 4
 
 
 def linear(
@@ -29,97 +36,60 @@ def linear(
     x = b + a * x
     return x, x
 
-  _, xs = lax.scan(step, last, (coefficient, constant), reverse=True)
-  return xs
+  return _backwards(step, last, (coefficient, constant))
 
 
-def nested_by_scan(
+def nested(
   coefficient: chex.Array,
   weight: chex.Array,
   constant: chex.Array,
   last: chex.Array,
   order: int,
 ) -> chex.Array:
-  """Σ_{k ≤ order} w_k(t) of the nested recurrences, in O(order · T).
+  """The sum w_1 + … + w_order of nested recurrences, in O(order · T).
 
   w_1(t) = constant_t + coefficient_t w_1(t+1) and, for k > 1,
   w_k(t) = coefficient_t (weight_t w_{k-1}(t+1) + w_k(t+1)), with
   w_1(T) = last and w_k(T) = 0.
 
+  From order T on that is the sum of all of them, which obeys one recurrence
+  with the coefficient times 1 + weight.
+
   Args:
     coefficient: `[T]`.
     weight: `[T]`.
     constant: `[T]`.
     last: scalar.
-    order: how many recurrences.
+    order: how many recurrences, at least 1.
 
   Returns:
-    `[T]` the sum over k.
+    `[T]` the sum over k at t = 0 … T-1.
   """
+  if order >= constant.shape[0]:
+    return linear(coefficient * (1.0 + weight), constant, last)
   if order == 1:
     return linear(coefficient, constant, last)
-
-  def step(w, inputs):  # w [order] at t + 1
-    a, p, b = inputs
-    below = jnp.concatenate([jnp.zeros_like(w[:1]), w[:-1]])
-    w = a * (w + p * below)
-    w = w.at[0].add(b)
-    return w, jnp.sum(w)
-
-  first = jnp.zeros((order,), constant.dtype).at[0].set(last)
-  _, sums = lax.scan(step, first, (coefficient, weight, constant), reverse=True)
-  return sums
+  inputs = (coefficient, weight, constant)
+  zero = jnp.zeros_like(last)
+  if order <= _LARGEST_UNSTACKED_ORDER:
+    return _backwards(_unstacked_step, (last, *(zero,) * (order - 1)), inputs)
+  first = jnp.concatenate([last[jnp.newaxis], jnp.zeros(order - 1, last.dtype)])
+  return _backwards(_stacked_step, first, inputs)
 
 
-def nested_by_triangle(
-  coefficient: chex.Array,
-  weight: chex.Array,
-  constant: chex.Array,
-  last: chex.Array,
-  order: int,
-) -> chex.Array:
-  """The same as `nested_by_scan`, by triangular products in O(order · T²).
-
-  For short trajectories a few dense products beat T small steps.
-
-  Args:
-    coefficient: `[T]`.
-    weight: `[T]`.
-    constant: `[T]`.
-    last: scalar.
-    order: how many recurrences.
-
-  Returns:
-    `[T]` the sum over k.
-  """
-  length = constant.shape[0]
-  products = _products(coefficient)  # [T, T+1]
-  triangle = products[:, :length]
-  w = triangle @ constant + products[:, length] * last
-  total = w
-  following = last
-  for _ in range(order - 1):
-    w_next = jnp.concatenate([w[1:], following[jnp.newaxis]])
-    w = triangle @ (coefficient * weight * w_next)
-    total = total + w
-    following = jnp.zeros_like(last)
-  return total
+def _unstacked_step(w, inputs):
+  a, p, b = inputs
+  below = zip(w[1:], w[:-1], strict=True)
+  w = (b + a * w[0], *(a * (same + p * lower) for same, lower in below))
+  return w, sum(w)
 
 
-def _products(coefficient: chex.Array) -> chex.Array:
-  """`[T, T+1]` with Π_{t ≤ i < s} coefficient_i at (t, s ≥ t), else 0."""
-  length = coefficient.shape[0]
-  t = jnp.arange(length)[:, jnp.newaxis]
-  s = jnp.arange(length + 1)[jnp.newaxis, :]
-  # Row t: 1 up to and including s = t, then the coefficients from t on.
-  previous = jnp.concatenate([jnp.ones_like(coefficient[:1]), coefficient])
-  factors = jnp.where(
-    jnp.broadcast_to(s > t, (length, length + 1)),
-    jnp.broadcast_to(previous[jnp.newaxis, :], (length, length + 1)),
-    jnp.ones((), coefficient.dtype),
-  )
-  return jnp.where(
-    jnp.broadcast_to(s >= t, (length, length + 1)),
-    jax.lax.cumprod(factors, axis=1),
-    jnp.zeros((), coefficient.dtype),
-  )
+def _stacked_step(w, inputs):  # w is [order], at t + 1.
+  a, p, b = inputs
+  w = jnp.concatenate([b + a * w[:1], a * (w[1:] + p * w[:-1])])
+  return w, jnp.sum(w)
+
+
+def _backwards(step, last, inputs):
+  _, outputs = lax.scan(step, last, inputs, reverse=True)
+  return outputs
