@@ -46,6 +46,8 @@ ESTIMATORS = (
 # Trajectories that are differentiated at a time. Small chunks stay in cache:
 # 250 are about three times as fast as 1000 on a CPU.
 _CHUNK_SIZE = 250
+# Parameters of a policy; several dense Hessians of 2000 x 2000 fit in 2 GB.
+_LARGEST_TABLE = 2000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +78,11 @@ class Setting:
       raise ValueError(
         f'discount is {self.discount}; it needs to be in [0, 1), because the '
         'exact value has an infinite horizon.'
+      )
+    if self.num_states * self.num_actions > _LARGEST_TABLE:
+      raise ValueError(
+        f'num_states * num_actions is {self.num_states * self.num_actions}; it '
+        f'needs to be at most {_LARGEST_TABLE}, because Hessians are dense.'
       )
     if not self.concentration > 0:
       raise ValueError(
@@ -195,6 +202,7 @@ def estimate(
   num_trajectories: chex.Numeric,
   horizon: int,
   estimators: Sequence[str],
+  chunk_size: int = _CHUNK_SIZE,
 ) -> tabular.Derivatives:
   """Averages every estimator over the same sampled trajectories.
 
@@ -208,6 +216,8 @@ def estimate(
     num_trajectories: N >= 1, may be traced.
     horizon: T.
     estimators: E names.
+    chunk_size: trajectories at a time; chunk i is drawn with
+      `jax.random.fold_in(key, i)`.
 
   Returns:
     Estimates of value, gradient and Hessian.
@@ -219,10 +229,10 @@ def estimate(
       jax.random.fold_in(key, i),
       problem.mdp,
       problem.behaviour,
-      _CHUNK_SIZE,
+      chunk_size,
       horizon,
     )
-    index = i * _CHUNK_SIZE + jnp.arange(_CHUNK_SIZE)
+    index = i * chunk_size + jnp.arange(chunk_size)
     weights = (index < num_trajectories).astype(logits.dtype)
     derivatives = tabular.estimate_derivatives(
       evaluate,
@@ -241,7 +251,7 @@ def estimate(
     jnp.zeros(shape, logits.dtype),
     jnp.zeros((*shape, *logits.shape), logits.dtype),
   )
-  num_chunks = (num_trajectories + _CHUNK_SIZE - 1) // _CHUNK_SIZE
+  num_chunks = (num_trajectories + chunk_size - 1) // chunk_size
   return jax.lax.fori_loop(0, num_chunks, chunk, zeros)
 
 
