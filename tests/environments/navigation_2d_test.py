@@ -1,5 +1,6 @@
 """Tests of navigation_2d."""
 
+import contextlib
 import itertools
 
 from absl.testing import absltest, parameterized
@@ -44,6 +45,17 @@ def _state(position, goal, velocity=()):
   return navigation_2d.State(
     to_array(position), to_array(velocity) if velocity else (), to_array(goal)
   )
+
+
+@contextlib.contextmanager
+def _double_precision(enable):
+  # JAX's own context manager has another name in every other version.
+  before = jax.config.jax_enable_x64
+  jax.config.update('jax_enable_x64', enable)
+  try:
+    yield
+  finally:
+    jax.config.update('jax_enable_x64', before)
 
 
 class DynamicsTest(parameterized.TestCase):
@@ -184,7 +196,7 @@ class InterfaceTest(parameterized.TestCase):
   def test_single_precision_whatever_the_setting(self, **options):
     env = environments.make('navigation_2d', **options)
     for x64 in (False, True):
-      with jax.experimental.enable_x64(x64):
+      with _double_precision(x64):
         key = jax.random.PRNGKey(0)
         state, first = env.reset(key, env.sample_task(key))
         after, time_step = env.step(state, jnp.zeros(2, jnp.float32))
@@ -246,7 +258,7 @@ class JaxBatchTest(parameterized.TestCase):
         state, time_step = super().step(state, action)
         return state, time_step._replace(reward=jnp.sum(jnp.ones(3)))
 
-    with jax.experimental.enable_x64(True):
+    with _double_precision(True):
       batch = environments.batch(Careless())
       rng = np.random.default_rng(0)
       batch.reset(batch.sample_tasks(rng, 3), 2, rng)
