@@ -1,0 +1,192 @@
+"""The builder: makes the parts of the agent, in Acme's current contract."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from acme import core
+from acme import specs
+from acme.utils import counting
+from acme.utils import loggers
+import chex
+import jax
+import reverb
+
+from acme_metarl import meta_learning
+from acme_metarl.agents.maml import acting
+from acme_metarl.agents.maml import adding
+from acme_metarl.agents.maml import config as config_lib
+from acme_metarl.agents.maml import learning
+from acme_metarl.agents.maml import networks as networks_lib
+from acme_metarl.agents.maml import replay
+
+
+class MAMLBuilder:
+  """Builds MAML from its configuration.
+
+  The methods, their arguments and the order of those are the ones of
+  `ActorLearnerBuilder` on Acme's main branch, whose runners call some of them
+  by position. (Acme 0.4.0's layouts are served by `layouts.LayoutBuilder`.)
+  The environment is a `TrialEnvironment` with the horizon and the number of
+  inner steps of the configuration; an actor may have any number of its tasks.
+  """
+
+  def __init__(
+    self,
+    config: config_lib.MAMLConfig,
+    should_stop: Callable[[], bool] = lambda: False,
+    devices: Sequence[jax.Device] | None = None,
+  ):
+    """Makes a builder.
+
+    Args:
+      config: the agent.
+      should_stop: asked by adders and by the dataset while they wait for the
+        replay server; a distributed program's stop event.
+      devices: that the learner runs on; all local ones if not given.
+    """
+    self._config = config
+    self._should_stop = should_stop
+    self._devices = devices
+
+  @property
+  def config(self) -> config_lib.MAMLConfig:
+    """The configuration."""
+    return self._config
+
+  def make_replay_tables(
+    self,
+    environment_spec: specs.EnvironmentSpec,
+    policy: networks_lib.MAMLPolicy,
+  ) -> list[reverb.Table]:
+    """Makes the one table, of tasks."""
+    num_tasks, _ = environment_spec.rewards.shape
+    return [
+      replay.make_table(
+        self._config.replay_table_name,
+        self._item_spec(environment_spec, policy),
+        max_size=self._config.queue_size(num_tasks),
+        reuse=self._config.reuse,
+      )
+    ]
+
+  def make_dataset_iterator(
+    self, replay_client: reverb.Client
+  ) -> Iterator[reverb.ReplaySample]:
+    """Makes an iterator of meta-batches."""
+    return replay.batches(
+      replay_client,
+      self._config.replay_table_name,
+      batch_size=self._config.algorithm.num_tasks,
+      reuse=self._config.reuse,
+      should_stop=self._should_stop,
+    )
+
+  def make_adder(
+    self,
+    replay_client: reverb.Client,
+    environment_spec: specs.EnvironmentSpec,
+    policy: networks_lib.MAMLPolicy,
+  ) -> adding.TrialAdder:
+    """Makes an adder, which is also what its actor records trials with."""
+    return adding.TrialAdder(
+      self._item_spec(environment_spec, policy),
+      num_tasks=environment_spec.rewards.shape[0],
+      client=replay_client,
+      table=self._config.replay_table_name,
+      should_stop=self._should_stop,
+    )
+
+  def make_actor(
+    self,
+    random_key: chex.PRNGKey,
+    policy: networks_lib.MAMLPolicy,
+    environment_spec: specs.EnvironmentSpec,
+    variable_source: core.VariableSource | None = None,
+    adder: adding.TrialAdder | None = None,
+  ) -> acting.MAMLActor:
+    """Makes an actor; without an adder it adapts and stores nothing."""
+    if variable_source is None:
+      raise ValueError(
+        'variable_source: got None; an actor needs a learner to fetch its '
+        'parameters from.'
+      )
+    if adder is None:
+      adder = adding.TrialRecorder(
+        self._item_spec(environment_spec, policy),
+        num_tasks=environment_spec.rewards.shape[0],
+      )
+    backend = self._config.actor_backend
+    return acting.MAMLActor(
+      policy=policy,
+      key=random_key,
+      variable_source=variable_source,
+      recorder=adder,
+      device=jax.local_devices(backend=backend)[0],
+    )
+
+  def make_learner(
+    self,
+    random_key: chex.PRNGKey,
+    networks: networks_lib.MAMLNetworks,
+    dataset: Iterator[reverb.ReplaySample],
+    logger_fn: Callable[..., loggers.Logger],
+    environment_spec: specs.EnvironmentSpec,
+    replay_client: reverb.Client | None = None,
+    counter: counting.Counter | None = None,
+  ) -> learning.MAMLLearner:
+    """Makes a learner."""
+    del replay_client  # For priorities, of which there are none.
+    return learning.MAMLLearner(
+      learner=self._meta_learner(networks),
+      key=random_key,
+      observation=networks_lib.example_observation(environment_spec),
+      iterator=dataset,
+      counter=counter,
+      logger=logger_fn('learner'),
+      devices=self._devices,
+    )
+
+  def make_policy(
+    self,
+    networks: networks_lib.MAMLNetworks,
+    environment_spec: specs.EnvironmentSpec,
+    evaluation: bool = False,
+  ) -> networks_lib.MAMLPolicy:
+    """Makes what actors run.
+
+    Evaluation draws its actions too: adaptation learns from exploration, and
+    published returns are those of the stochastic policy.
+    """
+    del environment_spec, evaluation
+    # A trust region measures from the policy before its step, which the
+    # learner has; penalties are on the distance from the behaviour policy.
+    return networks_lib.make_policy(
+      networks,
+      self._meta_learner(networks),
+      with_distribution=not self._config.algorithm.uses_trust_region,
+    )
+
+  def _meta_learner(
+    self, networks: networks_lib.MAMLNetworks
+  ) -> meta_learning.MetaLearner:
+    return meta_learning.make_meta_learner(
+      self._config.algorithm, networks.policy, self._devices
+    )
+
+  def _item_spec(
+    self,
+    environment_spec: specs.EnvironmentSpec,
+    policy: networks_lib.MAMLPolicy,
+  ) -> adding.Item:
+    algorithm = self._config.algorithm
+    num_tasks, num_rollouts = environment_spec.rewards.shape
+    if num_rollouts != algorithm.num_rollouts:
+      raise ValueError(
+        f'environment_spec: the environment has {num_rollouts} rollouts, the '
+        f'configuration num_rollouts={algorithm.num_rollouts}.'
+      )
+    return adding.item_spec(
+      environment_spec,
+      networks_lib.selection_spec(policy, environment_spec),
+      num_stages=algorithm.num_inner_steps + 1,
+      horizon=algorithm.horizon,
+    )

@@ -1,0 +1,75 @@
+"""Configuration of the MAML agent."""
+
+import dataclasses
+
+from acme_metarl import config as config_lib
+from acme_metarl import presets
+
+
+@dataclasses.dataclass
+class MAMLConfig:
+  """An algorithm, and what replay and actors need besides.
+
+  Attributes:
+    algorithm: everything the algorithm is, batch sizes included; a preset by
+      name is `presets.make(name)`.
+    reuse: learner steps that each trial is used for. 1 is on-policy; more
+      leaves it to the stored log-probabilities to correct for staleness.
+    max_queue_size: most tasks waiting in replay; inserting blocks beyond.
+      None is two meta-batches plus what an actor inserts at once.
+    replay_table_name: name of the Reverb table.
+    actor_backend: JAX backend that actors act on, one of them being a small
+      network once per step; None is JAX's default one.
+  """
+
+  algorithm: config_lib.AlgorithmConfig = dataclasses.field(
+    default_factory=lambda: presets.make('promp_taypo2')
+  )
+  reuse: int = 1
+  max_queue_size: int | None = None
+  replay_table_name: str = 'trials'
+  actor_backend: str | None = 'cpu'
+
+  def __post_init__(self):
+    algorithm = self.algorithm
+    if not isinstance(algorithm, config_lib.AlgorithmConfig):
+      raise ValueError(
+        f'algorithm: got {algorithm!r}, need an AlgorithmConfig, for example '
+        "presets.make('promp_taypo2')."
+      )
+    if algorithm.num_rollouts == 1 and algorithm.normalize_advantages:
+      raise ValueError(
+        'num_rollouts: got 1 with normalize_advantages; a baseline fitted to '
+        'one rollout explains nearly all of it, and normalising blows up what '
+        'is left. Use at least 2 rollouts, or normalize_advantages=False.'
+      )
+    if self.reuse < 1:
+      raise ValueError(f'reuse: got {self.reuse}, need at least 1.')
+    if (
+      self.max_queue_size is not None
+      and self.max_queue_size < algorithm.num_tasks
+    ):
+      raise ValueError(
+        f'max_queue_size: got {self.max_queue_size}, but a meta-batch has '
+        f'{algorithm.num_tasks} tasks and would never fill. Raise '
+        'max_queue_size, or leave it None.'
+      )
+
+  def queue_size(self, num_tasks_per_insert: int) -> int:
+    """Size of the queue for actors with so many tasks.
+
+    Raises:
+      ValueError: if an actor and a learner that take turns would deadlock.
+    """
+    num_tasks = self.algorithm.num_tasks
+    if self.max_queue_size is None:
+      return 2 * num_tasks + num_tasks_per_insert
+    # One task short of a meta-batch, the actor must still get its tasks in.
+    needed = num_tasks - 1 + num_tasks_per_insert
+    if self.max_queue_size < needed:
+      raise ValueError(
+        f'max_queue_size: got {self.max_queue_size}; actors insert '
+        f'{num_tasks_per_insert} tasks at once and a meta-batch has '
+        f'{num_tasks}, so less than {needed} can block for ever.'
+      )
+    return self.max_queue_size

@@ -1,0 +1,111 @@
+"""The replay table, and the batches that the learner takes from it."""
+
+from collections.abc import Callable, Iterator
+import contextlib
+import itertools
+import os
+import time
+
+from acme_metarl import types
+from acme_metarl.agents.maml import adding
+import jax
+import numpy as np
+import reverb
+
+_POLL_SECONDS = 0.002
+
+
+def make_table(
+  name: str, item: adding.Item, max_size: int, reuse: int
+) -> reverb.Table:
+  """A FIFO table that blocks when full and gives each item `reuse` times."""
+  return reverb.Table(
+    name=name,
+    sampler=reverb.selectors.Fifo(),
+    remover=reverb.selectors.Fifo(),
+    max_size=max_size,
+    max_times_sampled=reuse,
+    rate_limiter=reverb.rate_limiters.SampleToInsertRatio(
+      samples_per_insert=reuse,
+      min_size_to_sample=1,
+      error_buffer=(0.0, float(reuse * max_size)),
+    ),
+    signature=adding.signature(item),
+  )
+
+
+def batches(
+  client: reverb.Client,
+  table: str,
+  batch_size: int,
+  reuse: int,
+  should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[reverb.ReplaySample]:
+  """Yields meta-batches, oldest tasks first, and each batch `reuse` times.
+
+  Takes exactly as many items as a batch needs once they are there, so that
+  nothing waits in a buffer of the sampler: with one actor and one learner that
+  take turns, replay is empty between iterations and every batch on-policy. A
+  FIFO table gives its oldest item as often as it may before the next one, so
+  the samples of `reuse` batches are drawn together and dealt out; no batch
+  holds a task twice.
+
+  Args:
+    client: of the replay server.
+    table: name of the table.
+    batch_size: tasks in a batch.
+    reuse: `max_times_sampled` of the table.
+    should_stop: asked while waiting for data; ends the iteration.
+
+  Yields:
+    Samples whose data is an `adding.Item` of numpy arrays `[G, ...]`.
+  """
+  while True:
+    while client.server_info()[table].current_size < batch_size:
+      if should_stop():
+        return
+      time.sleep(_POLL_SECONDS)
+    samples = _sample(client, table, batch_size * reuse)
+    for index in range(reuse):
+      yield _stack(samples[index::reuse])
+
+
+def _sample(
+  client: reverb.Client, table: str, num_samples: int
+) -> list[reverb.ReplaySample]:
+  generator = client.sample(
+    table, num_samples, emit_timesteps=False, unpack_as_table_signature=True
+  )
+  with _native_stderr_muted():
+    first = next(generator)
+  return list(itertools.chain([first], generator))
+
+
+def _stack(samples: list[reverb.ReplaySample]) -> reverb.ReplaySample:
+  info, data = jax.tree_util.tree_map(
+    lambda *x: np.stack(x), *[(tuple(s.info), s.data) for s in samples]
+  )
+  # Reverb gives anonymous tuples.
+  stages, learner_step = data
+  return reverb.ReplaySample(
+    info=reverb.SampleInfo(*info),
+    data=adding.Item(types.Stage(*stages), learner_step),
+  )
+
+
+@contextlib.contextmanager
+def _native_stderr_muted():
+  """Drops what native code writes to the standard error stream.
+
+  Reverb says at the start of every sampler, past all log levels, that server
+  and client share a process.
+  """
+  saved = os.dup(2)
+  null = os.open(os.devnull, os.O_WRONLY)
+  try:
+    os.dup2(null, 2)
+    yield
+  finally:
+    os.dup2(saved, 2)
+    os.close(saved)
+    os.close(null)
