@@ -109,7 +109,7 @@ class _LoopBatch(abc.ABC):
     for i in range(num_environments):
       task = jax.tree_util.tree_map(lambda x: x[i // num_rollouts], tasks)  # noqa: B023
       observation = self._reset_one(self._environments[i], task, int(seeds[i]))
-      self._last.append(_Outcome(_copy(observation), 0.0, 1.0, False))
+      self._last.append(_Outcome(observation, 0.0, 1.0, False))
     return self._stack([outcome.observation for outcome in self._last])
 
   def step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -125,8 +125,7 @@ class _LoopBatch(abc.ABC):
         # Ended: left alone until the next reset.
         self._last[i] = last._replace(reward=0.0, discount=0.0, truncated=False)
         continue
-      outcome = self._step_one(self._environments[i], action[i])
-      self._last[i] = outcome._replace(observation=_copy(outcome.observation))
+      self._last[i] = self._step_one(self._environments[i], action[i])
     observations, rewards, discounts, truncated = zip(*self._last, strict=True)
     self._truncated = np.reshape(truncated, self._batch_shape)
     return (
@@ -135,8 +134,17 @@ class _LoopBatch(abc.ABC):
       np.array(discounts, np.float32).reshape(self._batch_shape),
     )
 
+  def close(self) -> None:
+    """Closes the user's environments; they cannot be used afterwards."""
+    for environment in self._environments:
+      environment.close()
+
   def _stack(self, observations) -> Any:
-    """`[G, B, ...]` arrays of one observation for each rollout."""
+    """`[G, B, ...]` arrays of one observation for each rollout.
+
+    Copies: a user's environment may write its observation into one buffer. One
+    that has ended does not, because it is not stepped any more.
+    """
     return jax.tree_util.tree_map(
       lambda spec, *leaves: np.array(leaves, spec.dtype).reshape(
         self._batch_shape + spec.shape
@@ -300,8 +308,3 @@ def _has_finite_bounds(spec: Any) -> bool:
   return np.issubdtype(spec.dtype, np.floating) and bool(
     np.isfinite(spec.minimum).all() and np.isfinite(spec.maximum).all()
   )
-
-
-def _copy(observation: Any) -> Any:
-  """A copy: users' buffers may be written again."""
-  return jax.tree_util.tree_map(np.array, observation)

@@ -3,6 +3,7 @@
 from typing import Any, Protocol
 
 import chex
+from dm_env import specs
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -168,6 +169,44 @@ def batch(environment: Any) -> BatchedEnvironment:
     f'BatchedEnvironment (with sample_tasks), got {environment!r}. For a '
     'dm_env or gymnasium environment see environments.adapters.'
   )
+
+
+class _BatchedDiscreteArray(specs.BoundedArray):
+  """Discrete actions of all rollouts; `num_values` as of one of them."""
+
+  def __init__(self, shape, dtype, num_values: int, name: str | None = None):
+    super().__init__(shape, dtype, 0, num_values - 1, name)
+    self._num_values = num_values
+
+  @property
+  def num_values(self) -> int:
+    return self._num_values
+
+
+def batch_specs(tree: Any, batch_shape: tuple[int, ...]) -> Any:
+  """Specs of `[G, B, ...]` arrays.
+
+  Args:
+    tree: pytree of `dm_env.specs` of one rollout.
+    batch_shape: `(G, B)`.
+
+  Returns:
+    The same pytree; a discrete spec keeps its `num_values`.
+  """
+
+  def to_batch(spec):
+    shape = batch_shape + tuple(spec.shape)
+    if hasattr(spec, 'num_values'):
+      return _BatchedDiscreteArray(
+        shape, spec.dtype, spec.num_values, spec.name
+      )
+    if hasattr(spec, 'minimum'):
+      return specs.BoundedArray(
+        shape, spec.dtype, spec.minimum, spec.maximum, spec.name
+      )
+    return specs.Array(shape, spec.dtype, spec.name)
+
+  return jax.tree_util.tree_map(to_batch, tree)
 
 
 def check_action(

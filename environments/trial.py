@@ -181,7 +181,7 @@ class TrialEnvironment(dm_env.Environment):
 
   def observation_spec(self) -> TrialObservation:
     return TrialObservation(
-      observation=_batch_specs(
+      observation=batched.batch_specs(
         self._environment.observation_spec(), self._batch_shape
       ),
       stage=specs.BoundedArray(
@@ -192,7 +192,9 @@ class TrialEnvironment(dm_env.Environment):
     )
 
   def action_spec(self) -> Any:
-    return _batch_specs(self._environment.action_spec(), self._batch_shape)
+    return batched.batch_specs(
+      self._environment.action_spec(), self._batch_shape
+    )
 
   def reward_spec(self) -> specs.Array:
     return specs.Array(self._batch_shape, np.float32, name='reward')
@@ -248,6 +250,11 @@ class TrialEnvironment(dm_env.Environment):
       observation=self._trial_observation(mask=mask),
     )
 
+  def close(self) -> None:
+    """Closes the environment inside, if it can be."""
+    if hasattr(self._environment, 'close'):
+      self._environment.close()
+
   # Inside.
 
   def _rng(self, purpose: int) -> np.random.Generator:
@@ -283,17 +290,17 @@ class TrialEnvironment(dm_env.Environment):
       return zeros, zeros.copy(), zeros.copy()
 
     observation, reward, discount = self._environment.step(action)
+    # Copies, to be written to.
+    reward = np.array(reward, np.float32)
+    discount = np.array(discount, np.float32)
     is_real = self._drop_diverged(observation, reward, discount)
-    if is_real.all():
-      reward, discount = np.array(reward), np.array(discount)
-    else:
+    if not is_real.all():
       observation = jax.tree_util.tree_map(
         lambda new, old: np.where(_like(is_real, new), new, old),
         observation,
         self._observation,
       )
-      reward = np.where(is_real, reward, zeros)
-      discount = np.where(is_real, discount, zeros)
+      reward[~is_real] = discount[~is_real] = 0
     self._observation = _read_only(observation)
     if self._step_in_stage == self._horizon:
       if not self._bootstrap_on_timeout:
@@ -355,36 +362,6 @@ class TrialEnvironment(dm_env.Environment):
       is_first=np.bool_(is_first),
       mask=mask,
     )
-
-
-class _BatchedDiscreteArray(specs.BoundedArray):
-  """Discrete actions of all rollouts; `num_values` as of one of them."""
-
-  def __init__(self, shape, dtype, num_values: int, name: str | None = None):
-    super().__init__(shape, dtype, 0, num_values - 1, name)
-    self._num_values = num_values
-
-  @property
-  def num_values(self) -> int:
-    return self._num_values
-
-
-def _batch_specs(tree: Any, batch_shape: tuple[int, int]) -> Any:
-  """Specs of `[G, B, ...]` arrays."""
-
-  def to_batch(spec):
-    shape = batch_shape + tuple(spec.shape)
-    if hasattr(spec, 'num_values'):
-      return _BatchedDiscreteArray(
-        shape, spec.dtype, spec.num_values, spec.name
-      )
-    if hasattr(spec, 'minimum'):
-      return specs.BoundedArray(
-        shape, spec.dtype, spec.minimum, spec.maximum, spec.name
-      )
-    return specs.Array(shape, spec.dtype, spec.name)
-
-  return jax.tree_util.tree_map(to_batch, tree)
 
 
 def _is_finite(tree: Any, batch_shape: tuple[int, int]) -> np.ndarray:

@@ -192,6 +192,18 @@ class DmEnvBatchTest(parameterized.TestCase):
     self.assertEqual(set(trial.tasks), {'x', 'y'})
     self.assertEqual(trial.tasks['x'].shape, (G,))
 
+  def test_closing_a_trial_closes_their_environments(self):
+    closed = []
+
+    class Closing(Point):
+      def close(self):
+        closed.append(self)
+
+    trial = _trial(_batch(Closing))
+    trial.reset()
+    trial.close()
+    self.assertLen(set(closed), G * B)
+
   def test_step_before_reset(self):
     with self.assertRaisesRegex(ValueError, 'reset'):
       _batch().step(np.zeros((G, B, 2)))

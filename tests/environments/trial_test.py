@@ -444,6 +444,28 @@ class ObservationTest(absltest.TestCase):
         trial.step(wrong)
 
 
+class CarelessEnvironmentTest(absltest.TestCase):
+  def test_rewards_become_single_precision_of_our_own(self):
+    class Careless(ScriptedEnvironment):
+      """Writes double-precision rewards into one buffer."""
+
+      def step(self, action):
+        observation, reward, discount = super().step(action)
+        if self._time == 1:
+          self._buffer = np.zeros(reward.shape)
+        self._buffer += reward
+        return observation, self._buffer, discount.astype(np.float64)
+
+    trial = _trial(Careless(ends=[(0, 0, 2)]))
+    reward, discount, _, _ = _stage(_play(trial))
+    np.testing.assert_array_equal(reward[0, 0], [1, 2, 0, 0, 0])
+    np.testing.assert_array_equal(reward[1, 1], [1, 2, 3, 4, 5])
+    self.assertEqual({reward.dtype, discount.dtype}, {np.dtype(np.float32)})
+
+  def test_closing_what_cannot_be_closed(self):
+    _trial().close()
+
+
 class AcmeLoopTest(absltest.TestCase):
   """Acme's own loop drives a trial as it would any environment."""
 
