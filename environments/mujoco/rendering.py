@@ -18,6 +18,7 @@ from acme_metarl import types
 _SCRIPT = pathlib.Path(__file__).with_name('offscreen.py')
 # Even, as the video codec wants it.
 _CAPTION_HEIGHT = 20
+_DOTS_PER_INCH = 100
 _TIMEOUT_SECONDS = 600
 
 
@@ -67,9 +68,11 @@ def render_rollouts(
   rollouts, titles = [], []
   for task in range(num_tasks):
     for stage, (positions, total) in enumerate(stages):
-      when = 'before' if stage == 0 else f'after {stage} x'
+      when = 'before adaptation' if stage == 0 else f'after {stage} steps'
+      if stage == 1:
+        when = 'after 1 step'
       rollouts.append(positions[task])
-      titles.append(f'task {task}, {when} adaptation: {total[task]:.1f}')
+      titles.append(f'task {task}, {when}: return {total[task]:.1f}')
   return render_positions(
     environment,
     rollouts,
@@ -259,22 +262,26 @@ def _moments(rollout: np.ndarray, num_frames: int) -> np.ndarray:
 
 def _caption(frames: np.ndarray, title: str) -> np.ndarray:
   """Puts a line of text above every frame, `[n, height, width, 3]`."""
-  # Pillow comes with matplotlib; imported here because it is rarely needed.
-  from PIL import Image, ImageDraw
+  from matplotlib import figure as figure_lib
+  from matplotlib.backends import backend_agg
 
-  line = Image.new('RGB', (frames.shape[2], _CAPTION_HEIGHT), 'white')
-  ImageDraw.Draw(line).text((4, 4), title, fill='black')
-  lines = np.broadcast_to(
-    np.asarray(line), (len(frames), _CAPTION_HEIGHT, *frames.shape[2:])
+  num_frames, _, width, _ = frames.shape
+  size = (width / _DOTS_PER_INCH, _CAPTION_HEIGHT / _DOTS_PER_INCH)
+  figure = figure_lib.Figure(size, dpi=_DOTS_PER_INCH)
+  figure.text(4 / width, 0.5, title, fontsize=7, verticalalignment='center')
+  canvas = backend_agg.FigureCanvasAgg(figure)
+  canvas.draw()
+  line = np.asarray(canvas.buffer_rgba())[..., :3]
+  return np.concatenate(
+    [np.broadcast_to(line, (num_frames, *line.shape)), frames], axis=1
   )
-  return np.concatenate([lines, frames], axis=1)
 
 
 def _write_strip(path: pathlib.Path, frames: list[np.ndarray]) -> None:
-  from PIL import Image
+  from matplotlib import image
 
   rows = [np.concatenate(list(row), axis=1) for row in frames]
-  Image.fromarray(np.concatenate(rows, axis=0)).save(path)
+  image.imsave(path, np.concatenate(rows, axis=0))
 
 
 def _tile(frames: list[np.ndarray], num_columns: int) -> np.ndarray:

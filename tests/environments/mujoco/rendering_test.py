@@ -54,7 +54,7 @@ def test_strip_has_a_row_per_rollout_and_its_moments(cheetah, painted):
     height=HEIGHT,
     num_strip_frames=3,
   )
-  picture = np.asarray(Image.open(path))
+  picture = np.asarray(Image.open(path).convert('RGB'))
   assert picture.shape == (2 * (HEIGHT + CAPTION), 3 * WIDTH, 3)
   cells = [[_brightness(picture, i, j) for j in range(3)] for i in range(2)]
   assert cells == [[0, 100, 200], [10, 20, 30]]
