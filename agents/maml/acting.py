@@ -1,6 +1,5 @@
 """The actor: plays whole trials, adapting to each task on the way."""
 
-import functools
 from typing import Any
 
 from acme import core

@@ -168,9 +168,7 @@ class TrialRecorder:
     observation = next_timestep.observation
     if observation.is_first:
       self._check(self.is_stage_over, 'a stage ended early')
-      self._check(
-        self._stage + 1 < self._num_stages, 'a trial has more stages'
-      )
+      self._check(self._stage + 1 < self._num_stages, 'a trial has more stages')
       self._start_stage(self._stage + 1, next_timestep)
       return
     self._check(not self.is_stage_over, 'a stage is longer')

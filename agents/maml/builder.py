@@ -2,21 +2,16 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from acme import core
-from acme import specs
-from acme.utils import counting
-from acme.utils import loggers
+from acme import core, specs
+from acme.utils import counting, loggers
 import chex
 import jax
 import reverb
 
 from acme_metarl import meta_learning
-from acme_metarl.agents.maml import acting
-from acme_metarl.agents.maml import adding
+from acme_metarl.agents.maml import acting, adding, learning, replay
 from acme_metarl.agents.maml import config as config_lib
-from acme_metarl.agents.maml import learning
 from acme_metarl.agents.maml import networks as networks_lib
-from acme_metarl.agents.maml import replay
 
 
 class MAMLBuilder:

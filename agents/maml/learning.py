@@ -5,15 +5,13 @@ import time
 from typing import Any
 
 from acme import core
-from acme.utils import counting
-from acme.utils import loggers
+from acme.utils import counting, loggers
 import chex
 import jax
 import numpy as np
 import reverb
 
-from acme_metarl import meta_learning
-from acme_metarl import types
+from acme_metarl import meta_learning, types
 from acme_metarl.agents.maml import adding
 
 _AXIS = 'tasks'
@@ -80,12 +78,14 @@ class MAMLLearner(core.Learner):
     counts = self._counter.increment(steps=1, walltime=seconds)
     if self._logger is not None:
       lag = num_updates - item.learner_step
-      self._logger.write({
-        **counts,
-        'lag': float(np.mean(lag)),
-        'lag_max': int(np.max(lag)),
-        **{name: value.item() for name, value in metrics.items()},
-      })
+      self._logger.write(
+        {
+          **counts,
+          'lag': float(np.mean(lag)),
+          'lag_max': int(np.max(lag)),
+          **{name: value.item() for name, value in metrics.items()},
+        }
+      )
 
   def get_variables(self, names: Sequence[str]) -> list[Any]:
     state = self._state  # Once: another thread may be stepping.

@@ -9,9 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from acme_metarl import config as config_lib
-from acme_metarl import meta_learning
-from acme_metarl import policies
-from acme_metarl import types
+from acme_metarl import meta_learning, policies, types
 
 
 class MAMLNetworks(NamedTuple):

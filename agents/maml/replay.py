@@ -1,18 +1,41 @@
 """The replay table, and the batches that the learner takes from it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 import contextlib
 import itertools
 import os
+import tempfile
 import time
 
-from acme_metarl import types
-from acme_metarl.agents.maml import adding
 import jax
 import numpy as np
 import reverb
 
+from acme_metarl import types
+from acme_metarl.agents.maml import adding
+
 _POLL_SECONDS = 0.002
+
+
+@contextlib.contextmanager
+def serve(tables: Sequence[reverb.Table]):
+  """Runs a replay server inside this process; yields its client.
+
+  There is nothing to checkpoint in replay that is empty between iterations;
+  the folder that Reverb makes for that all the same is removed again.
+  """
+  with tempfile.TemporaryDirectory() as folder:
+    with _native_stderr_muted():
+      server = reverb.Server(
+        list(tables),
+        port=None,
+        checkpointer=reverb.checkpointers.DefaultCheckpointer(folder),
+      )
+    try:
+      yield reverb.Client(f'localhost:{server.port}')
+    finally:
+      with _native_stderr_muted():
+        server.stop()
 
 
 def make_table(
@@ -97,8 +120,8 @@ def _stack(samples: list[reverb.ReplaySample]) -> reverb.ReplaySample:
 def _native_stderr_muted():
   """Drops what native code writes to the standard error stream.
 
-  Reverb says at the start of every sampler, past all log levels, that server
-  and client share a process.
+  Reverb tells about its server and, at the start of every sampler, that server
+  and client share a process; no log level stops it.
   """
   saved = os.dup(2)
   null = os.open(os.devnull, os.O_WRONLY)

@@ -1,0 +1,104 @@
+"""Plays trials of a trained policy on tasks that training never sees."""
+
+from typing import Any
+
+import acme
+from acme import core, specs
+from acme.utils import loggers, observers
+import dm_env
+import jax
+import numpy as np
+
+from acme_metarl import environments, types
+from acme_metarl.agents import maml
+
+
+class Evaluator:
+  """Returns after 0 … K adaptation steps, by the agent's own actor."""
+
+  def __init__(
+    self,
+    environment: environments.TrialEnvironment,
+    builder: maml.MAMLBuilder,
+    variable_source: core.VariableSource,
+    key: Any,
+  ):
+    """Makes an evaluator.
+
+    Args:
+      environment: of the evaluation stream.
+      builder: of the agent.
+      variable_source: of the parameters to evaluate.
+      key: of the actions.
+    """
+    spec = specs.make_environment_spec(environment)
+    networks = maml.make_networks(spec, builder.config.algorithm)
+    self._environment = environment
+    self._actor = builder.make_actor(
+      key,
+      builder.make_policy(networks, spec, evaluation=True),
+      spec,
+      variable_source,
+    )
+    self._returns = maml.TrialReturns()
+    self._stages = _StageParams(self._actor)
+    self._loop = acme.EnvironmentLoop(
+      environment,
+      self._actor,
+      logger=loggers.NoOpLogger(),
+      observers=[self._returns, self._stages],
+    )
+
+  @property
+  def stage_params(self) -> list[types.PyTree]:
+    """Policy parameters `[G, ...]` of each stage of the last trial."""
+    return self._stages.params
+
+  def play(self, trial_index: int) -> np.ndarray:
+    """Plays one trial.
+
+    Args:
+      trial_index: says which tasks, start states and actions are drawn.
+
+    Returns:
+      `[G, K+1, B]` undiscounted returns.
+    """
+    self._environment.trial_index = trial_index
+    self._actor.restore({'num_trials': trial_index})
+    self._loop.run_episode()
+    return self._returns.returns
+
+
+class _StageParams(observers.EnvLoopObserver):
+  """Remembers with what parameters each stage was played."""
+
+  def __init__(self, actor: maml.MAMLActor):
+    self._actor = actor
+    self.params: list[types.PyTree] = []
+
+  def observe_first(
+    self, env: dm_env.Environment, timestep: dm_env.TimeStep
+  ) -> None:
+    self.params = [self._actor.params]
+
+  def observe(
+    self, env: dm_env.Environment, timestep: dm_env.TimeStep, action: Any
+  ) -> None:
+    if timestep.observation.is_first:
+      self.params.append(self._actor.params)
+
+  def get_metrics(self) -> dict[str, Any]:
+    return {}
+
+
+class FixedVariables(core.VariableSource):
+  """Parameters that do not change, say those of a checkpoint."""
+
+  def __init__(self, params: types.PyTree, learner_step: int):
+    self._variables = {
+      'params': jax.device_get(params),
+      'learner_step': np.int32(learner_step),
+    }
+
+  def get_variables(self, names: Any) -> list[Any]:
+    return [self._variables[name] for name in names]

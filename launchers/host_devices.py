@@ -1,0 +1,32 @@
+"""How many devices the host's processor shows, set before JAX starts."""
+
+import os
+
+import jax
+
+
+def set_up(num_devices: int | None, num_tasks: int) -> None:
+  """Lets JAX show several CPU devices, which share a meta-batch out.
+
+  The user's own `--xla_force_host_platform_device_count` in `XLA_FLAGS` wins.
+
+  Args:
+    num_devices: None for one per core, but no more than are of use.
+    num_tasks: in a meta-batch.
+
+  Raises:
+    ValueError: if there cannot be so few.
+  """
+  if num_devices is not None and num_devices < 1:
+    raise ValueError(f'num_devices: got {num_devices}, need at least 1.')
+  if 'xla_force_host_platform_device_count' in os.environ.get('XLA_FLAGS', ''):
+    return
+  if num_devices is None:
+    num_devices = _useful(len(os.sched_getaffinity(0)), num_tasks)
+  jax.config.update('jax_num_cpu_devices', num_devices)
+
+
+def _useful(num_cores: int, num_tasks: int) -> int:
+  """The fewest devices that finish as early as all the cores would."""
+  tasks_per_device = -(-num_tasks // num_cores)
+  return -(-num_tasks // tasks_per_device)

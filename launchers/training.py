@@ -1,0 +1,368 @@
+"""Training on one machine: act, insert, sample, learn, in turn."""
+
+from collections.abc import Mapping
+import contextlib
+import dataclasses
+import json
+import pathlib
+import time
+from typing import Any
+
+import acme
+from acme import specs
+from acme.utils import loggers
+import jax
+import numpy as np
+
+from acme_metarl import config as config_lib
+from acme_metarl import environments
+from acme_metarl.agents import maml
+from acme_metarl.agents.maml import checkpointing, replay
+from acme_metarl.launchers import evaluation, outputs, run_logging, stopping
+
+CONFIG_JSON = 'config.json'
+CHECKPOINTS = 'checkpoints'
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+  """Everything that a run is; `config.json` holds it.
+
+  Attributes:
+    environment: a name from `environments.names()`.
+    environment_options: keyword arguments for it.
+    bootstrap_on_timeout: see `TrialEnvironment`.
+    algorithm: name of the preset that `agent` was made from.
+    agent: the agent, the number of iterations included.
+    seed: of all randomness.
+    eval_every: iterations between evaluations; the untrained policy and the
+      last one are evaluated too. 0 is never.
+    checkpoint_every: iterations between checkpoints and pictures; the end of
+      the run has both too.
+  """
+
+  environment: str = 'navigation_2d'
+  environment_options: Mapping[str, Any] = dataclasses.field(
+    default_factory=dict
+  )
+  bootstrap_on_timeout: bool = False
+  algorithm: str = 'promp_taypo2'
+  agent: maml.MAMLConfig = dataclasses.field(default_factory=maml.MAMLConfig)
+  seed: int = 0
+  eval_every: int = 10
+  checkpoint_every: int = 50
+
+  def __post_init__(self):
+    if self.seed < 0:
+      raise ValueError(f'seed: got {self.seed}, need no negative number.')
+    if self.eval_every < 0:
+      raise ValueError(f'eval_every: got {self.eval_every}, need at least 0.')
+    if self.checkpoint_every < 1:
+      raise ValueError(
+        f'checkpoint_every: got {self.checkpoint_every}, need at least 1.'
+      )
+
+  @property
+  def num_iterations(self) -> int:
+    """Iterations of the whole run."""
+    return self.agent.algorithm.num_iterations
+
+  def to_dict(self) -> dict[str, Any]:
+    """Returns plain JSON types."""
+    values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+    agent = {
+      f.name: getattr(self.agent, f.name)
+      for f in dataclasses.fields(self.agent)
+    }
+    agent['algorithm'] = self.agent.algorithm.to_dict()
+    return {
+      **values,
+      'environment_options': dict(self.environment_options),
+      'agent': agent,
+    }
+
+  @classmethod
+  def from_dict(cls, values: Mapping[str, Any]) -> 'RunConfig':
+    """Reads what `to_dict` wrote."""
+    agent = dict(values['agent'])
+    agent['algorithm'] = config_lib.AlgorithmConfig.from_dict(
+      agent['algorithm']
+    )
+    return cls(**{**values, 'agent': maml.MAMLConfig(**agent)})
+
+  def trial_environment(
+    self, stream: str, seed: Any = None, **sizes: int
+  ) -> environments.TrialEnvironment:
+    """Makes the environment of a stream, its sizes the algorithm's."""
+    algorithm = self.agent.algorithm
+    arguments = {
+      name: sizes.get(name, getattr(algorithm, name))
+      for name in ('num_tasks', 'num_rollouts', 'horizon', 'num_inner_steps')
+    }
+    return environments.TrialEnvironment(
+      environments.make(self.environment, **self.environment_options),
+      **arguments,
+      seed=self.seed if seed is None else seed,
+      stream=stream,
+      bootstrap_on_timeout=self.bootstrap_on_timeout,
+    )
+
+
+class Keys:
+  """Random keys of a run, by purpose; all from its seed."""
+
+  def __init__(self, seed: int):
+    self.learner, self.actor, self.evaluation = jax.random.split(
+      jax.random.PRNGKey(seed), 3
+    )
+
+
+class Trainer:
+  """All parts of a run in one process.
+
+  Between two calls of `iterate` replay is empty, and `save` holds everything
+  that the next one depends on.
+  """
+
+  def __init__(self, config: RunConfig):
+    """Makes the parts; `close` them."""
+    self._config = config
+    keys = Keys(config.seed)
+    builder = maml.MAMLBuilder(config.agent)
+    self._environment = config.trial_environment('train')
+    spec = specs.make_environment_spec(self._environment)
+    networks = maml.make_networks(spec, config.agent.algorithm)
+    policy = builder.make_policy(networks, spec)
+    self._resources = contextlib.ExitStack()
+    client = self._resources.enter_context(
+      replay.serve(builder.make_replay_tables(spec, policy))
+    )
+    self._learner_rows = run_logging.RowCollector()
+    self._learner = builder.make_learner(
+      keys.learner,
+      networks,
+      builder.make_dataset_iterator(client),
+      lambda label: self._learner_rows,
+      spec,
+      client,
+    )
+    self._actor = builder.make_actor(
+      keys.actor,
+      policy,
+      spec,
+      self._learner,
+      builder.make_adder(client, spec, policy),
+    )
+    self._returns = maml.TrialReturns()
+    self._loop = acme.EnvironmentLoop(
+      self._environment,
+      self._actor,
+      logger=loggers.NoOpLogger(),
+      observers=[self._returns],
+    )
+    self._evaluator = evaluation.Evaluator(
+      config.trial_environment('evaluation'),
+      builder,
+      self._learner,
+      keys.evaluation,
+    )
+    self.iteration = 0
+    self.environment_steps = 0
+
+  def iterate(self) -> dict[str, Any]:
+    """Plays one trial and learns from it; returns a row of `learner.csv`."""
+    start = time.perf_counter()
+    self._loop.run_episode()
+    acted = time.perf_counter()
+    for _ in range(self._config.agent.reuse):
+      self._learner.step()
+    learned = time.perf_counter()
+    self.iteration += 1
+    metrics = self._returns.get_metrics()
+    self.environment_steps += metrics.pop('environment_steps')
+    learner_row = self._learner_rows.take_mean()
+    for name in ('steps', 'walltime'):
+      learner_row.pop(name)
+    return {
+      'iteration': self.iteration,
+      'environment_steps': self.environment_steps,
+      **metrics,
+      'acting_seconds': round(acted - start, 4),
+      'learning_seconds': round(learned - acted, 4),
+      'num_diverged': self._environment.num_diverged,
+      **learner_row,
+    }
+
+  def evaluate(self) -> np.ndarray:
+    """Returns `[G, K+1, B]` of the policy on tasks drawn anew."""
+    return self._evaluator.play(self.iteration)
+
+  def save(self) -> tuple[Any, dict[str, Any]]:
+    """Returns arrays, and what JSON can hold."""
+    return self._learner.save(), {
+      'iteration': self.iteration,
+      'environment_steps': self.environment_steps,
+      'environment': self._environment.save(),
+      'actor': self._actor.save(),
+      'config': self._config.to_dict(),
+    }
+
+  def restore(self, checkpoint: checkpointing.Checkpoint) -> None:
+    """Goes on where `save` was called.
+
+    Raises:
+      ValueError: if the checkpoint is of another configuration.
+    """
+    self._learner.restore(
+      checkpointing.restore_tree(self._learner.save(), checkpoint.arrays)
+    )
+    metadata = checkpoint.metadata
+    self.iteration = metadata['iteration']
+    self.environment_steps = metadata['environment_steps']
+    self._environment.restore(metadata['environment'])
+    self._actor.restore(metadata['actor'])
+
+  def close(self) -> None:
+    self._resources.close()
+
+
+def run(
+  config: RunConfig,
+  directory: pathlib.Path,
+  checkpoint: checkpointing.Checkpoint | None = None,
+  use_tensorboard: bool = False,
+) -> bool:
+  """Trains, and writes everything under the directory.
+
+  Args:
+    config: of the run.
+    directory: that can be written to.
+    checkpoint: goes on from there; tables lose rows that are newer.
+    use_tensorboard: whether the tables go to TensorBoard as well.
+
+  Returns:
+    Whether the run came to its end, and was not stopped before.
+
+  Raises:
+    ValueError: if settings do not fit together or to the checkpoint.
+    OSError: if something cannot be written; checkpoints are as they were.
+  """
+  with contextlib.closing(Trainer(config)) as trainer:
+    wall_seconds = 0.0
+    if checkpoint is not None:
+      trainer.restore(checkpoint)
+      wall_seconds = checkpoint.metadata['wall_seconds']
+    outputs.write_json(directory / CONFIG_JSON, config.to_dict())
+    resume_at = None if checkpoint is None else trainer.iteration
+    with contextlib.closing(
+      _Run(config, directory, trainer, wall_seconds, resume_at, use_tensorboard)
+    ) as loop:
+      return loop.train()
+
+
+class _Run:
+  """The loop around a trainer: tables, evaluations, checkpoints, pictures."""
+
+  def __init__(
+    self, config, directory, trainer, wall_seconds, resume_at, use_tensorboard
+  ):
+    self._config = config
+    self._directory = directory
+    self._trainer = trainer
+    self._start = time.monotonic() - wall_seconds
+    self._checkpointer = checkpointing.Checkpointer(directory / CHECKPOINTS)
+    self._saved_at = resume_at
+    self._learner_log = run_logging.learner_log(
+      directory, resume_at, use_tensorboard
+    )
+    self._evaluation_log = run_logging.evaluation_log(
+      directory, resume_at, use_tensorboard
+    )
+    self._progress = run_logging.Progress(
+      config.num_iterations, trainer.iteration
+    )
+
+  def train(self) -> bool:
+    """Iterates until the end, or until asked to stop."""
+    trainer, config = self._trainer, self._config
+    stop = stopping.StopRequest()
+    with stop.listening():
+      if not trainer.iteration:
+        self._evaluate()
+      while trainer.iteration < config.num_iterations and not stop:
+        row = trainer.iterate()
+        row = {'iteration': row.pop('iteration'), **row}
+        row['wall_seconds'] = round(self._wall_seconds, 3)
+        self._learner_log.write(row)
+        self._progress.advance(row)
+        if self._is_due(config.eval_every):
+          self._evaluate()
+        if self._is_due(config.checkpoint_every) or stop:
+          self._save()
+      # Where there was nothing left to do, all is as it was.
+      if trainer.iteration != self._saved_at:
+        self._save()
+    if stop:
+      self._progress.say(
+        f'Stopped by {stop.signal_name} after iteration {trainer.iteration}, '
+        'and saved; --resume goes on from here.'
+      )
+    return trainer.iteration >= config.num_iterations
+
+  def close(self) -> None:
+    self._progress.close()
+    self._learner_log.close()
+    self._evaluation_log.close()
+
+  @property
+  def _wall_seconds(self) -> float:
+    return time.monotonic() - self._start
+
+  def _is_due(self, every: int) -> bool:
+    iteration = self._trainer.iteration
+    is_last = iteration == self._config.num_iterations
+    return every > 0 and (iteration % every == 0 or is_last)
+
+  def _evaluate(self) -> None:
+    if not self._config.eval_every:
+      return
+    rows = run_logging.evaluation_rows(
+      self._trainer.evaluate(),
+      self._trainer.iteration,
+      self._trainer.environment_steps,
+      self._wall_seconds,
+    )
+    for row in rows:
+      self._evaluation_log.write(row)
+    self._progress.say_evaluation(
+      self._trainer.iteration, [row['return_mean'] for row in rows]
+    )
+
+  def _save(self) -> None:
+    arrays, metadata = self._trainer.save()
+    metadata['wall_seconds'] = round(self._wall_seconds, 3)
+    self._checkpointer.save(self._trainer.iteration, arrays, metadata)
+    self._saved_at = self._trainer.iteration
+    title = f'{self._config.algorithm}, {self._config.environment}'
+    run_logging.write_curves(self._directory, title.replace('_', ' '))
+
+
+def read_config(directory: pathlib.Path) -> RunConfig:
+  """Reads the configuration of a run from its directory.
+
+  Raises:
+    ValueError: if there is no run.
+  """
+  path = directory / CONFIG_JSON
+  try:
+    return RunConfig.from_dict(json.loads(path.read_text(encoding='utf-8')))
+  except (
+    FileNotFoundError,
+    json.JSONDecodeError,
+    KeyError,
+    TypeError,
+  ) as error:
+    raise ValueError(
+      f'{str(path)!r} is no configuration of a run '
+      f'({type(error).__name__}: {error}).'
+    ) from error
