@@ -234,23 +234,35 @@ def make_trainer(
       sampler.sample(state.meta.params, _key(state, _EVALUATE), num_eval_tasks)
     )
 
+  num_segments = config.num_iterations // eval_every
+
   @jax.jit
   def run(state: TrainState) -> tuple[TrainState, Log]:
-    def segment(state, _):
+    def segment(state, index):
       returns = evaluate(state)
-      state, metrics = lax.scan(
-        lambda state, _: iterate(state), state, None, length=eval_every
-      )
-      return state, (metrics, returns)
+      # The last segment has no iterations. (Evaluating after the loop instead
+      # would compile the sampler once more.)
+      length = jnp.where(index < num_segments, eval_every, 0)
 
-    state, (metrics, evaluation) = lax.scan(
-      segment, state, None, length=config.num_iterations // eval_every
+      def step(i, carry):
+        state, history = carry
+        state, metrics = iterate(state)
+        return state, {k: history[k].at[i].set(x) for k, x in metrics.items()}
+
+      history = {
+        k: jnp.zeros((eval_every,) + x.shape, x.dtype)
+        for k, x in jax.eval_shape(iterate, state)[1].items()
+      }
+      state, history = lax.fori_loop(0, length, step, (state, history))
+      return state, (history, returns)
+
+    state, (history, evaluation) = lax.scan(
+      segment, state, jnp.arange(num_segments + 1)
     )
-    metrics = jax.tree_util.tree_map(
-      lambda x: x.reshape((-1,) + x.shape[2:]), metrics
-    )
-    last = evaluate(state)[jnp.newaxis]
-    return state, Log(metrics, jnp.concatenate([evaluation, last]))
+    metrics = {
+      k: x[:-1].reshape((-1,) + x.shape[2:]) for k, x in history.items()
+    }
+    return state, Log(metrics, evaluation)
 
   return Trainer(init, sampler.sample, iterate, evaluate, run)
 
