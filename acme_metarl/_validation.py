@@ -26,10 +26,12 @@ def float_array(name: str, x: Any, needs: str) -> chex.Array:
       f'{name} must be {needs}, but got {type(x).__name__}.'
     ) from error
   if not jnp.issubdtype(x.dtype, jnp.floating):
-    raise ValueError(
-      f'{name} must be {needs}, but got dtype {x.dtype}. Convert it, for'
-      f' example with {name}.astype(jnp.float32).'
+    hint = (
+      ''
+      if jnp.issubdtype(x.dtype, jnp.complexfloating)
+      else f' Convert it, for example with {name}.astype(jnp.float32).'
     )
+    raise ValueError(f'{name} must be {needs}, but got dtype {x.dtype}.{hint}')
   return x
 
 
@@ -104,7 +106,8 @@ def threshold(name: str, x: Any, dtype: Any) -> chex.Array:
   """Returns a scalar > 0 (infinity included); traced values are not checked."""
   needs = f'{name} must be a scalar greater than 0, which may be infinite'
   array = _scalar_or_row(name, x, dtype, needs, None)
-  if not is_traced(array) and not bool(np.asarray(array) > 0):
+  # Under jit a plain number is known, the array made of it is not.
+  if not is_traced(x) and not bool(np.asarray(x) > 0):
     raise ValueError(f'{needs}, but got {x!r}.')
   return array
 
@@ -113,8 +116,8 @@ def mixing(name: str, x: Any, dtype: Any, length: int) -> chex.Array:
   """Returns weights in [0, 1] as [T]; traced values are not checked."""
   needs = f'{name} must be a scalar, or one number a step, in [0, 1]'
   array = _scalar_or_row(name, x, dtype, needs, length)
-  if not is_traced(array):
-    value = np.asarray(array)
+  if not is_traced(x):
+    value = np.asarray(x)
     if not bool(np.all((value >= 0) & (value <= 1))):
       raise ValueError(f'{needs}, but got {x!r}.')
   return jnp.broadcast_to(array, (length,))

@@ -30,13 +30,7 @@ def linear(
   Returns:
     `[T]`, x_0 … x_{T-1}.
   """
-
-  def step(x, inputs):
-    a, b = inputs
-    x = b + a * x
-    return x, x
-
-  return _backwards(step, last, (coefficient, constant))
+  return _backwards(_linear_step, last, (coefficient, constant))
 
 
 def nested(
@@ -75,6 +69,14 @@ def nested(
     return _backwards(_unstacked_step, (last, *(zero,) * (order - 1)), inputs)
   first = jnp.concatenate([last[jnp.newaxis], jnp.zeros(order - 1, last.dtype)])
   return _backwards(_stacked_step, first, inputs)
+
+
+# Steps are functions of the module so that JAX recognises them and compiles
+# once also where the caller does not jit.
+def _linear_step(x, inputs):
+  a, b = inputs
+  x = b + a * x
+  return x, x
 
 
 def _unstacked_step(w, inputs):
