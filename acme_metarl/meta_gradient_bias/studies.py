@@ -198,8 +198,8 @@ class Measure:
         jax.random.fold_in(problem_key, i), self._setting
       )
     )(self._index)
-    self.exact = jax.jit(jax.vmap(self._exact_one, in_axes=(0, None)))
-    self.batch = jax.jit(self._batch)
+    self._exact_batch = jax.jit(jax.vmap(self._exact_one, in_axes=(0, None)))
+    self._batch = jax.jit(self._sum_batch)
 
   def _exact_one(self, problem: estimation.Problem, settings: Any):
     """The exact meta-gradient: without estimators, nothing is random."""
@@ -208,9 +208,10 @@ class Measure:
     parts = estimation.Parts().numbers(())
     return self._exact(jax.random.PRNGKey(0), problem, parts, settings)
 
-  def _batch(
+  def _sum_batch(
     self,
     batch: chex.Numeric,
+    problems: estimation.Problem,
     exact: chex.Array,
     parts: estimation.Parts,
     settings: Any,
@@ -235,7 +236,7 @@ class Measure:
         exact=exact.reshape(-1),
       )
 
-    return jax.vmap(one_mdp)(self._index, self.problems, exact)
+    return jax.vmap(one_mdp)(self._index, problems, exact)
 
   def __call__(
     self, case: Case, on_batch: Callable[[], None] | None = None
@@ -249,10 +250,10 @@ class Measure:
       case.settings,
       type(case.settings)(),
     )
-    exact = self.exact(self.problems, settings)
+    exact = self._exact_batch(self.problems, settings)
     batches = []
     for batch in range(case.num_batches):
-      moments = self.batch(batch, exact, parts, settings)
+      moments = self._batch(batch, self.problems, exact, parts, settings)
       batches.append(jax.device_get(moments))
       if on_batch is not None:
         on_batch()
