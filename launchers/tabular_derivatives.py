@@ -214,7 +214,7 @@ def _draw_panel(
       [row[f'{derivative}_accuracy_stderr'] for row in own],
       plotting.style(estimator, i),
     )
-  axes.set_ylim(-0.1, 1.03)
+  axes.set_ylim(min(-0.1, axes.get_ylim()[0]), 1.03)
   if x == 'epsilon':
     axes.set_xlabel(r'off-policyness $\varepsilon$')
   else:

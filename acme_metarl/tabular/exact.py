@@ -41,7 +41,8 @@ def state_values(mdp: TabularMDP, policy: chex.Array) -> chex.Array:
   _check_table(mdp, policy, 'policy')
   reward = jnp.sum(policy * mdp.reward, -1)
   transition = jnp.einsum('xa,xay->xy', policy, _discounted_transition(mdp))
-  value = jnp.linalg.solve(jnp.eye(mdp.num_states) - transition, reward)
+  identity = jnp.eye(mdp.num_states, dtype=transition.dtype)
+  value = jnp.linalg.solve(identity - transition, reward)
   return _zero_at_terminals(mdp, value)
 
 

@@ -69,10 +69,12 @@ def make_mdp(
   Raises:
     ValueError: if a shape or a value is not as described.
   """
+  transition, reward = _float_array(transition), _float_array(reward)
+  dtype = jnp.result_type(transition, reward)
   mdp = TabularMDP(
-    transition=_float_array(transition),
-    reward=_float_array(reward),
-    discount=_float_array(discount),
+    transition=transition.astype(dtype),
+    reward=reward.astype(dtype),
+    discount=jnp.asarray(discount, dtype),
     start_state=jnp.asarray(start_state, jnp.int32),
     terminal=None if terminal is None else jnp.asarray(terminal, bool),
   )
@@ -168,13 +170,13 @@ def random_mdp(
       'to be at least 1.'
     )
   transition_key, reward_key = jax.random.split(key)
-  return make_mdp(
-    random_transition(
-      transition_key, (num_states, num_actions, num_states), concentration
-    ),
-    jax.random.uniform(reward_key, (num_states, num_actions)),
-    discount,
+  transition = random_transition(
+    transition_key, (num_states, num_actions, num_states), concentration
   )
+  reward = jax.random.uniform(
+    reward_key, (num_states, num_actions), transition.dtype
+  )
+  return make_mdp(transition, reward, discount)
 
 
 def random_transition(
@@ -188,7 +190,7 @@ def random_transition(
   Args:
     key: random key.
     shape: shape of the sample, rows on the last axis.
-    concentration: positive scalar.
+    concentration: positive scalar; its dtype is the sample's.
 
   Returns:
     Probabilities of that shape.
@@ -201,8 +203,11 @@ def random_transition(
       raise ValueError(
         f'concentration is {concentration}; it needs to be positive and finite.'
       )
+  concentration = _float_array(concentration)
   concentration = jnp.maximum(concentration, _SMALLEST_CONCENTRATION)
-  log_gamma = jax.random.loggamma(key, concentration.astype(float), shape)
+  log_gamma = jax.random.loggamma(
+    key, concentration, shape, concentration.dtype
+  )
   return jax.nn.softmax(log_gamma)
 
 
