@@ -1,5 +1,7 @@
 """Plays trials of a trained policy on tasks that training never sees."""
 
+from collections.abc import Callable
+import itertools
 from typing import Any
 
 import acme
@@ -33,13 +35,11 @@ class Evaluator:
     """
     spec = specs.make_environment_spec(environment)
     networks = maml.make_networks(spec, builder.config.algorithm)
+    policy = builder.make_policy(networks, spec, evaluation=True)
     self._environment = environment
-    self._actor = builder.make_actor(
-      key,
-      builder.make_policy(networks, spec, evaluation=True),
-      spec,
-      variable_source,
-    )
+    self._key = key
+    self._select_action = jax.jit(policy.select_action)
+    self._actor = builder.make_actor(key, policy, spec, variable_source)
     self._returns = maml.TrialReturns()
     self._stages = _StageParams(self._actor)
     self._loop = acme.EnvironmentLoop(
@@ -49,10 +49,27 @@ class Evaluator:
       observers=[self._returns, self._stages],
     )
 
-  @property
-  def stage_params(self) -> list[types.PyTree]:
-    """Policy parameters `[G, ...]` of each stage of the last trial."""
-    return self._stages.params
+  def stage_policies(self, num_tasks: int) -> list[Callable[[Any], Any]]:
+    """The policies of the last trial's stages, for its first tasks.
+
+    Args:
+      num_tasks: how many tasks.
+
+    Returns:
+      Functions of observations `[num_tasks, B, ...]` to actions, which draw
+      anew at every call.
+    """
+
+    def make(stage, params):
+      params = jax.tree_util.tree_map(lambda x: x[:num_tasks], params)
+      steps = itertools.count()
+      return lambda observation: np.asarray(
+        self._select_action(
+          params, observation, self._key, stage, next(steps)
+        ).action
+      )
+
+    return [make(i, params) for i, params in enumerate(self._stages.params)]
 
   def play(self, trial_index: int) -> np.ndarray:
     """Plays one trial.

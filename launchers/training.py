@@ -53,6 +53,11 @@ class RunConfig:
   checkpoint_every: int = 50
 
   def __post_init__(self):
+    if self.environment not in environments.names():
+      raise ValueError(
+        f'environment: there is no {self.environment!r}; there are '
+        f'{", ".join(environments.names())}.'
+      )
     if self.seed < 0:
       raise ValueError(f'seed: got {self.seed}, need no negative number.')
     if self.eval_every < 0:

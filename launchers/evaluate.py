@@ -1,0 +1,243 @@
+r"""Evaluates a checkpoint on tasks drawn afresh, and draws what it does.
+
+    python -m acme_metarl.launchers.evaluate --checkpoint=results/train/RUN
+
+prints the return after 0, 1, ... adaptation steps with confidence intervals
+over tasks, and writes `results.json`, `results.csv` and a picture (or, for
+robots, a film). Adaptation is the one of training, on the checkpoint's own
+settings; its number of steps may be larger than in training.
+"""
+
+from collections.abc import Sequence
+import dataclasses
+import logging
+import pathlib
+import sys
+from typing import Any
+
+from absl import app, flags
+from acme import specs
+import jax
+import numpy as np
+
+from acme_metarl import environments, meta_learning
+from acme_metarl.agents import maml
+from acme_metarl.agents.maml import checkpointing
+from acme_metarl.agents.maml import networks as networks_lib
+from acme_metarl.environments import rendering
+from acme_metarl.launchers import evaluation, outputs, run_logging, training
+
+_CHECKPOINT = flags.DEFINE_string(
+  'checkpoint',
+  None,
+  'A checkpoint, or the log directory of a run, whose newest one is taken.',
+)
+_NUM_TASKS = flags.DEFINE_integer(
+  'num_tasks', None, 'Tasks to draw; as many as in training by default.'
+)
+_NUM_ROLLOUTS = flags.DEFINE_integer(
+  'num_rollouts', None, 'Rollouts per task; as in training by default.'
+)
+_NUM_INNER_STEPS = flags.DEFINE_integer(
+  'num_inner_steps', None, 'Adaptation steps; as in training by default.'
+)
+_SEED = flags.DEFINE_integer(
+  'seed', 0, 'Says which tasks are drawn; none of them is one of training.'
+)
+_CONFIDENCE = flags.DEFINE_float(
+  'confidence', 0.95, 'Of the intervals, in (0, 1).'
+)
+_OUTPUT = flags.DEFINE_string(
+  'output',
+  None,
+  'Directory for the results; by default evaluation-ITERATION beside the '
+  'checkpoints.',
+)
+_RENDER = flags.DEFINE_integer(
+  'render', 4, 'How many of the tasks to draw; 0 for none.'
+)
+_RENDER_ROLLOUTS = flags.DEFINE_integer(
+  'render_rollouts', 10, 'Rollouts to draw of each.'
+)
+
+
+def load(path: str) -> checkpointing.Checkpoint:
+  """Loads a checkpoint, or the newest whole one of a run.
+
+  Raises:
+    ValueError: if there is none.
+  """
+  where = pathlib.Path(path).expanduser()
+  if where.is_file():
+    return checkpointing.load(where)
+  for directory in (where / training.CHECKPOINTS, where):
+    checkpoint = checkpointing.Checkpointer(directory).load_latest()
+    if checkpoint is not None:
+      return checkpoint
+  raise ValueError(
+    f'checkpoint: there is none in {path!r}; give a file, or the log directory '
+    'of a run.'
+  )
+
+
+def meta_params(
+  config: training.RunConfig, checkpoint: checkpointing.Checkpoint
+) -> meta_learning.MetaParams:
+  """The meta-parameters that a checkpoint holds."""
+  environment = config.trial_environment('evaluation', num_tasks=1)
+  spec = specs.make_environment_spec(environment)
+  algorithm = config.agent.algorithm
+  learner = meta_learning.make_meta_learner(
+    algorithm, maml.make_networks(spec, algorithm).policy
+  )
+  template = jax.eval_shape(
+    learner.init,
+    jax.random.PRNGKey(0),
+    networks_lib.example_observation(spec),
+  )
+  template = jax.tree_util.tree_map(
+    lambda x: np.empty(x.shape, x.dtype), template
+  )
+  return checkpointing.restore_tree(template, checkpoint.arrays).params
+
+
+def confidence_rows(
+  returns: np.ndarray, confidence: float
+) -> list[dict[str, Any]]:
+  """Mean return and its interval after each number of steps.
+
+  Args:
+    returns: `[G, K+1, B]`.
+    confidence: of Student's interval over the means of the G tasks.
+
+  Returns:
+    A row per number of steps.
+  """
+  from scipy import stats
+
+  rows = run_logging.evaluation_rows(returns, 0, 0, 0.0)
+  width = stats.t.ppf(0.5 + confidence / 2, max(returns.shape[0] - 1, 1))
+  return [
+    {
+      'num_inner_steps_taken': row['num_inner_steps_taken'],
+      'return_mean': row['return_mean'],
+      'return_stderr': row['return_stderr'],
+      'return_low': row['return_mean'] - width * row['return_stderr'],
+      'return_high': row['return_mean'] + width * row['return_stderr'],
+      'num_tasks': returns.shape[0],
+      'num_rollouts': returns.shape[2],
+    }
+    for row in rows
+  ]
+
+
+def _draw(
+  config: training.RunConfig,
+  environment: environments.TrialEnvironment,
+  evaluator: evaluation.Evaluator,
+  directory: pathlib.Path,
+) -> pathlib.Path:
+  """Plays the policies of every stage once more, on the first tasks."""
+  algorithm = config.agent.algorithm
+  num_tasks = min(_RENDER.value, algorithm.num_tasks)
+  is_planar = config.environment == 'navigation_2d'
+  return rendering.render(
+    environment,
+    evaluator.stage_policies(num_tasks),
+    directory / ('behaviour.png' if is_planar else 'behaviour.mp4'),
+    tasks=jax.tree_util.tree_map(lambda x: x[:num_tasks], environment.tasks),
+    num_rollouts=_RENDER_ROLLOUTS.value,
+    horizon=algorithm.horizon,
+    seed=_SEED.value,
+  )
+
+
+def run() -> None:
+  """Evaluates as the flags say.
+
+  Raises:
+    ValueError: if that cannot be done.
+  """
+  if not _CHECKPOINT.value:
+    raise ValueError('checkpoint: need --checkpoint=FILE_OR_LOG_DIRECTORY.')
+  if not 0 < _CONFIDENCE.value < 1:
+    raise ValueError(f'confidence: got {_CONFIDENCE.value}, need in (0, 1).')
+  if _SEED.value < 0:
+    raise ValueError(f'seed: got {_SEED.value}, need no negative number.')
+  checkpoint = load(_CHECKPOINT.value)
+  config = training.RunConfig.from_dict(checkpoint.metadata['config'])
+  params = meta_params(config, checkpoint)
+  config = _resized(config)
+  directory = outputs.writable_directory(
+    _OUTPUT.value
+    or checkpoint.path.parent.parent / f'evaluation-{checkpoint.step:08d}'
+  )
+  # Seeded by both, so never with the tasks of the run's own evaluations.
+  environment = config.trial_environment(
+    'evaluation', seed=(config.seed, _SEED.value)
+  )
+  evaluator = evaluation.Evaluator(
+    environment,
+    maml.MAMLBuilder(config.agent),
+    evaluation.FixedVariables(params, checkpoint.step),
+    jax.random.fold_in(jax.random.PRNGKey(config.seed), _SEED.value),
+  )
+  returns = evaluator.play(trial_index=0)
+  rows = confidence_rows(returns, _CONFIDENCE.value)
+  outputs.write_json(
+    directory / 'results.json',
+    {
+      'checkpoint': str(checkpoint.path),
+      'iteration': checkpoint.step,
+      'seed': _SEED.value,
+      'confidence': _CONFIDENCE.value,
+      'rows': rows,
+    },
+  )
+  outputs.write_csv(directory / 'results.csv', rows)
+  print(
+    f'Iteration {checkpoint.step}, {rows[0]["num_tasks"]} tasks of '
+    f'{rows[0]["num_rollouts"]} rollouts, {_CONFIDENCE.value:.0%} intervals:'
+  )
+  for row in rows:
+    print(
+      f'  after {row["num_inner_steps_taken"]} adaptation steps: '
+      f'{row["return_mean"]:.4g} '
+      f'[{row["return_low"]:.4g}, {row["return_high"]:.4g}]'
+    )
+  if _RENDER.value:
+    try:
+      path = _draw(config, environment, evaluator, directory)
+      print(f'Drawn in {path}.')
+    except (RuntimeError, ValueError) as error:
+      print(f'No picture: {error}', file=sys.stderr)
+  print(f'Wrote results.json and results.csv to {directory}.')
+
+
+def _resized(config: training.RunConfig) -> training.RunConfig:
+  """The run's configuration with the sizes that the flags ask for."""
+  sizes = {
+    flag.name: flag.value
+    for flag in (_NUM_TASKS, _NUM_ROLLOUTS, _NUM_INNER_STEPS)
+    if flag.value is not None
+  }
+  algorithm = dataclasses.replace(config.agent.algorithm, **sizes)
+  agent = maml.MAMLConfig(
+    algorithm=algorithm, actor_backend=config.agent.actor_backend
+  )
+  return dataclasses.replace(config, agent=agent)
+
+
+def main(argv: Sequence[str]) -> None:
+  """Runs, and tells mistakes without a traceback."""
+  logging.getLogger('jax').setLevel(logging.WARNING)
+  try:
+    if len(argv) > 1:
+      raise ValueError(f'unexpected argument {argv[1]!r}; use flags only.')
+    run()
+  except (OSError, ValueError) as error:
+    sys.exit(f'evaluate: {error}')
+
+
+if __name__ == '__main__':
+  app.run(main)
