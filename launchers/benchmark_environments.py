@@ -7,7 +7,7 @@ MuJoCo: one call of `step` for all G × B rollouts against MuJoCo's own batch
 call on the same models, states and controls, with everything prepared
 beforehand. 2-D navigation: a compiled loop of steps under random actions
 against drawing those random numbers only. Both sides take turns in one run and
-are compared by their medians, so that a busy machine slows both.
+are compared turn by turn, by the median, so that a busy machine slows both.
 
 Prints a table, a row per environment: steps per second, those of the bare
 computation, their ratio, and the ratio that we want where we want one. With

@@ -35,7 +35,8 @@ class Result(NamedTuple):
     num_simulations: G × B, rollouts stepped together.
     steps_per_second: environment steps per second, all rollouts together.
     bare_steps_per_second: the same of the bare computation.
-    ratio: of the two.
+    ratio: of the two, the median over the turns: what else the machine does
+      comes and goes, but both sides of one turn mostly share it.
     target: what the ratio should be at least; None where there is no target.
     is_met: whether it is; None where there is no target.
   """
@@ -57,13 +58,13 @@ def _result(
   target: float | None,
 ) -> Result:
   """Makes a row of the seconds per environment step of both sides."""
-  rate, bare_rate = 1 / np.median(seconds), 1 / np.median(bare_seconds)
-  ratio = float(rate / bare_rate)
+  seconds, bare_seconds = np.asarray(seconds), np.asarray(bare_seconds)
+  ratio = float(np.median(bare_seconds / seconds))
   return Result(
     name,
     num_simulations,
-    float(rate),
-    float(bare_rate),
+    float(1 / np.median(seconds)),
+    float(1 / np.median(bare_seconds)),
     ratio,
     target,
     None if target is None else ratio >= target,
