@@ -5,18 +5,13 @@ evaluation uses both. There is no other implementation.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import chex
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-from acme_metarl import baselines
-from acme_metarl import policies
-from acme_metarl import ratios
-from acme_metarl import reductions
-from acme_metarl import types
+from acme_metarl import baselines, policies, ratios, reductions, types
 
 # (v_tm1, v_t, r_t, discount_t, rho_tm1) -> [T] estimates of one trajectory.
 Evaluator = Callable[..., chex.Array]

@@ -17,8 +17,8 @@ differentiated is the choice of `MetaGradient`:
   Reinforcement Learning", https://arxiv.org/abs/2112.07328.
 
 The last three take the inner update for a function of samples that themselves
-come from the policy, so they are meant for the 'log_likelihood' evaluator, which
-leaves out that dependence.
+come from the policy, so they are meant for the evaluator 'log_likelihood',
+which leaves that dependence out.
 """
 
 import dataclasses
@@ -29,12 +29,14 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from acme_metarl import adaptation
-from acme_metarl import diagnostics
-from acme_metarl import objectives
-from acme_metarl import policies
-from acme_metarl import reductions
-from acme_metarl import types
+from acme_metarl import (
+  adaptation,
+  diagnostics,
+  objectives,
+  policies,
+  reductions,
+  types,
+)
 
 
 class MetaParams(NamedTuple):

@@ -14,14 +14,16 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from acme_metarl import adaptation
+from acme_metarl import (
+  adaptation,
+  diagnostics,
+  meta_gradients,
+  policies,
+  task_batching,
+  trust_region,
+  types,
+)
 from acme_metarl import config as config_lib
-from acme_metarl import diagnostics
-from acme_metarl import meta_gradients
-from acme_metarl import policies
-from acme_metarl import task_batching
-from acme_metarl import trust_region
-from acme_metarl import types
 from acme_metarl.meta_gradients import MetaParams
 
 Metrics = dict[str, chex.Array]
@@ -179,27 +181,27 @@ class _OuterLoop:
 
   def _batch(self, params, prepared, reward) -> task_batching.TaskBatches:
     """Tasks in chunks, with the number of the half each belongs to."""
-    num_tasks = reward.shape[0]
-    batch = functools.partial(
-      task_batching.batch_tasks,
-      chunk_size=self._chunk_size,
-      num_devices=len(self._devices),
+    weight = meta_gradients.score_weights(self._loss.kind, prepared, reward)
+    stages = prepared._replace(behaviour_params=())
+    reference = prepared.behaviour_params
+    task = meta_gradients.Task(stages, reference, weight)
+    batches = task_batching.batch_tasks(
+      (task, jnp.arange(reward.shape[0]) % 2),
+      self._chunk_size,
+      len(self._devices),
     )
-    if prepared.behaviour_params == () or self._config.uses_trust_region:
-      # Measured from the policy before this update.
-      reference = jax.vmap(functools.partial(self._loss.reference, params))(
-        prepared
-      )
-    else:
-      reference = prepared.behaviour_params
-    task = meta_gradients.Task(
-      stages=prepared._replace(behaviour_params=()),
-      reference=reference,
-      score_weight=meta_gradients.score_weights(
-        self._loss.kind, prepared, reward
-      ),
+    has_reference = bool(jax.tree_util.tree_leaves(reference))
+    if has_reference and not self._config.uses_trust_region:
+      return batches
+    # KL divergences are measured from the policy before this update.
+    reference = task_batching.map_over_tasks(
+      lambda params, inputs: self._loss.reference(params, inputs[0].stages),
+      params,
+      batches,
+      self._devices,
     )
-    return batch((task, jnp.arange(num_tasks) % 2))
+    task, half = batches.tasks
+    return batches._replace(tasks=(task._replace(reference=reference), half))
 
   def _sum(self, function, replicated, batches):
     return task_batching.sum_over_tasks(

@@ -10,9 +10,7 @@ from typing import Any, Protocol
 import chex
 import jax.numpy as jnp
 
-from acme_metarl import adaptation
-from acme_metarl import reductions
-from acme_metarl import types
+from acme_metarl import adaptation, reductions, types
 
 
 class OuterObjective(Protocol):

@@ -165,15 +165,37 @@ def with_params(distribution: Any, params: Sequence[chex.Array]) -> Any:
   return jax.tree_util.tree_unflatten(structure, leaves)
 
 
+class _Linear(hk.Module):
+  """A linear layer of arrays with the features in front, `[n, ...]`.
+
+  On a CPU this order makes the products of the layer's derivatives, of the
+  second order too, about twice as fast as `[..., n]` does.
+  """
+
+  def __init__(self, output_size: int, name: str | None = None):
+    super().__init__(name)
+    self._output_size = output_size
+
+  def __call__(self, x: chex.Array) -> chex.Array:
+    size = (x.shape[0], self._output_size)
+    xavier = hk.initializers.VarianceScaling(1.0, 'fan_avg', 'uniform')
+    w = hk.get_parameter('w', size, x.dtype, xavier)
+    b = hk.get_parameter('b', size[1:], x.dtype, jnp.zeros)
+    # The derivative of this product is one as well; that of a broadcast would
+    # be a slower sum.
+    ones = jnp.ones((1, math.prod(x.shape[1:])), x.dtype)
+    shape = (self._output_size, *x.shape[1:])
+    product = w.T @ x.reshape((x.shape[0], -1))
+    return product.reshape(shape) + (b[:, jnp.newaxis] @ ones).reshape(shape)
+
+
 def _network(
   observation: chex.ArrayTree, hidden_sizes: Sequence[int], output_size: int
 ) -> chex.Array:
-  network = hk.nets.MLP(
-    [*hidden_sizes, output_size],
-    activation=jnp.tanh,
-    w_init=hk.initializers.VarianceScaling(1.0, 'fan_avg', 'uniform'),
-  )
-  return network(flat_observation(observation))
+  x = jnp.moveaxis(flat_observation(observation), -1, 0)
+  for size in hidden_sizes:
+    x = jnp.tanh(_Linear(size)(x))
+  return jnp.moveaxis(_Linear(output_size)(x), 0, -1)
 
 
 def flat_observation(observation: chex.ArrayTree) -> chex.Array:

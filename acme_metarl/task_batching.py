@@ -22,6 +22,9 @@ try:
 except AttributeError:  # JAX before 0.6.
   from jax.experimental.shard_map import shard_map as _shard_map
 
+# (what all tasks share, one task) -> pytree of arrays.
+TaskFn = Callable[[types.PyTree, types.PyTree], types.PyTree]
+
 _AXIS = 'tasks'
 _SHARED = jax.sharding.PartitionSpec(_AXIS)
 _REPLICATED = jax.sharding.PartitionSpec()
@@ -81,7 +84,7 @@ def batch_tasks(
 
 
 def sum_over_tasks(
-  function: Callable[[types.PyTree, types.PyTree], types.PyTree],
+  function: TaskFn,
   replicated: types.PyTree,
   batches: TaskBatches,
   devices: Sequence[jax.Device],
@@ -97,60 +100,69 @@ def sum_over_tasks(
   Returns:
     The sum, on every device.
   """
-  if len(devices) == 1:
-    return _sum_chunks(function, replicated, batches)
 
-  def on_device(replicated, batches):
-    return lax.psum(_sum_chunks(function, replicated, batches), _AXIS)
-
-  return _share_out(on_device, devices, _REPLICATED)(replicated, batches)
-
-
-def map_tasks(
-  function: Callable[[types.PyTree, types.PyTree], types.PyTree],
-  replicated: types.PyTree,
-  tasks: types.PyTree,
-  devices: Sequence[jax.Device],
-) -> types.PyTree:
-  """Returns function(replicated, tasks), each device doing its share of tasks.
-
-  Args:
-    function: of what all tasks share and tasks `[g, ...]`, to `[g, ...]`.
-    replicated: what all tasks share.
-    tasks: pytree `[G, ...]`.
-    devices: share the tasks out between them.
-
-  Returns:
-    Pytree `[G, ...]`.
-  """
-  if len(devices) == 1:
-    return function(replicated, tasks)
-  num_tasks = jax.tree_util.tree_leaves(tasks)[0].shape[0]
-  index = np.arange(-num_tasks % len(devices) + num_tasks) % num_tasks
-  results = _share_out(function, devices, _SHARED)(
-    replicated, jax.tree_util.tree_map(lambda x: x[index], tasks)
-  )
-  return jax.tree_util.tree_map(lambda x: x[:num_tasks], results)
-
-
-def _share_out(function, devices, out_spec):
-  """`function(replicated, tasks)` with the tasks split over devices."""
-  return _shard_map(
-    function,
-    mesh=jax.sharding.Mesh(np.asarray(devices), (_AXIS,)),
-    in_specs=(_REPLICATED, _SHARED),
-    out_specs=out_spec,
-    **_NO_CHECK,
-  )
-
-
-def _sum_chunks(function, replicated, batches: TaskBatches) -> types.PyTree:
-  def sum_chunk(chunk: TaskBatches):
-    values = jax.vmap(functools.partial(function, replicated))(chunk.tasks)
+  def sum_chunk(replicated, chunk):
+    values = _apply(function, replicated, chunk.tasks)
     return jax.tree_util.tree_map(
       lambda x: _weighted_sum(chunk.weight, x), values
     )
 
+  def on_device(replicated, batches):
+    total = _sum_chunks(functools.partial(sum_chunk, replicated), batches)
+    return lax.psum(total, _AXIS) if len(devices) > 1 else total
+
+  return _shard(on_device, devices, sharded_output=False)(replicated, batches)
+
+
+def map_over_tasks(
+  function: TaskFn,
+  replicated: types.PyTree,
+  batches: TaskBatches,
+  devices: Sequence[jax.Device],
+) -> types.PyTree:
+  """Returns function(replicated, task_g) of every task, `[N, C, ...]`.
+
+  Args:
+    function: of what all tasks share and one task; returns a pytree of arrays.
+    replicated: what all tasks share.
+    batches: the tasks, from `batch_tasks`.
+    devices: share the chunks out between them.
+
+  Returns:
+    The values, in chunks as the tasks are.
+  """
+
+  def on_device(replicated, batches):
+    return lax.map(
+      functools.partial(_apply, function, replicated), batches.tasks
+    )
+
+  return _shard(on_device, devices, sharded_output=True)(replicated, batches)
+
+
+def _shard(function, devices: Sequence[jax.Device], sharded_output: bool):
+  if len(devices) == 1:
+    return function
+  spec = jax.sharding.PartitionSpec
+  return _shard_map(
+    function,
+    mesh=jax.sharding.Mesh(np.asarray(devices), (_AXIS,)),
+    in_specs=(spec(), spec(_AXIS)),
+    out_specs=spec(_AXIS) if sharded_output else spec(),
+    **_NO_CHECK,
+  )
+
+
+def _apply(function: TaskFn, replicated, tasks) -> types.PyTree:
+  """The function's values for one chunk of tasks."""
+  if jax.tree_util.tree_leaves(tasks)[0].shape[0] > 1:
+    return jax.vmap(functools.partial(function, replicated))(tasks)
+  # A batch axis of one would only be in the compiler's way.
+  value = function(replicated, jax.tree_util.tree_map(lambda x: x[0], tasks))
+  return jax.tree_util.tree_map(lambda x: x[jnp.newaxis], value)
+
+
+def _sum_chunks(sum_chunk, batches: TaskBatches) -> types.PyTree:
   def accumulate(total, chunk):
     return jax.tree_util.tree_map(jnp.add, total, sum_chunk(chunk)), None
 

@@ -15,8 +15,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from acme_metarl import diagnostics
-from acme_metarl import types
+from acme_metarl import diagnostics, types
 
 # params -> (loss, mean KL from the policy at the start).
 LossAndKLFn = Callable[[types.PyTree], tuple[chex.Array, chex.Array]]
@@ -102,8 +101,11 @@ def trust_region(
         lambda h, v: h + cg_damping * v, curvature_fn(vector), vector
       )
 
-    direction = conjugate_gradient(damped, gradient, cg_iterations)
-    curvature = diagnostics.inner_product(direction, damped(direction))
+    direction, residual = conjugate_gradient(damped, gradient, cg_iterations)
+    # xᵀHx without another product, since Hx = b − r.
+    curvature = diagnostics.inner_product(
+      direction, jax.tree_util.tree_map(jnp.subtract, gradient, residual)
+    )
     is_usable = (curvature > 0) & jnp.isfinite(curvature) & jnp.isfinite(loss)
     longest = jnp.sqrt(2 * max_kl / jnp.where(is_usable, curvature, 1.0))
 
@@ -153,7 +155,7 @@ def conjugate_gradient(
   b: types.PyTree,
   num_iterations: int,
   tolerance: float = 1e-10,
-) -> types.PyTree:
+) -> tuple[types.PyTree, types.PyTree]:
   """Solves A x = b for a positive semi-definite A, from x = 0.
 
   Args:
@@ -163,7 +165,7 @@ def conjugate_gradient(
     tolerance: stops when |r|² falls to this share of |b|².
 
   Returns:
-    The approximate solution.
+    The approximate solution x and its residual b − A x.
   """
   dot = diagnostics.inner_product
 
@@ -191,7 +193,8 @@ def conjugate_gradient(
 
   zeros = jax.tree_util.tree_map(jnp.zeros_like, b)
   start = (0, zeros, b, b, dot(b, b), jnp.ones((), bool))
-  return lax.while_loop(is_running, iterate, start)[1]
+  _, x, residual, *_ = lax.while_loop(is_running, iterate, start)
+  return x, residual
 
 
 def gauss_newton_product(
