@@ -26,8 +26,8 @@ _CORE = [
 _MUJOCO = [
   'gymnasium>=1.0',
   'imageio[ffmpeg]>=2.34',
-  'mujoco>=3.2',
-  'mujoco-mjx>=3.2',
+  'mujoco>=3.2.7',
+  'mujoco-mjx>=3.2.7',
 ]
 # The last wheels of Reverb and Launchpad: Python 3.10, TensorFlow 2.8. The
 # whole freeze, with hashes, is requirements/agent.txt.

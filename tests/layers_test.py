@@ -9,8 +9,15 @@ import pytest
 _ROOT = pathlib.Path(__file__).parent.parent
 _LAYERS = ('agents', 'environments', 'launchers')
 _LIBRARY = {'chex', 'distrax', 'haiku', 'jax', 'numpy', 'optax', 'rlax'}
-_ENVIRONMENTS = {'dm_env', 'gymnasium', 'imageio', 'matplotlib', 'mujoco'}
-_AGENT_STACK = {'acme', 'reverb', 'tensorflow', 'tree'}
+_ENVIRONMENTS = {
+  'absl',
+  'dm_env',
+  'gymnasium',
+  'imageio',
+  'matplotlib',
+  'mujoco',
+}
+_AGENT_STACK = {'absl', 'acme', 'reverb', 'tensorflow', 'tree'}
 
 # Which third parties, and which of the other layers, a layer may import.
 _MAY_IMPORT = {
