@@ -127,6 +127,13 @@ class Trainer:
 
   Between two calls of `iterate` replay is empty, and `save` holds everything
   that the next one depends on.
+
+  Attributes:
+    environment: of training.
+    actor: acts in it.
+    learner: learns.
+    iteration: how many iterations are done.
+    environment_steps: how many steps they took, frozen rollouts not counted.
   """
 
   def __init__(self, config: RunConfig):
@@ -134,8 +141,8 @@ class Trainer:
     self._config = config
     keys = Keys(config.seed)
     builder = maml.MAMLBuilder(config.agent)
-    self._environment = config.trial_environment('train')
-    spec = specs.make_environment_spec(self._environment)
+    self.environment = config.trial_environment('train')
+    spec = specs.make_environment_spec(self.environment)
     networks = maml.make_networks(spec, config.agent.algorithm)
     policy = builder.make_policy(networks, spec)
     self._resources = contextlib.ExitStack()
@@ -143,7 +150,7 @@ class Trainer:
       replay.serve(builder.make_replay_tables(spec, policy))
     )
     self._learner_rows = run_logging.RowCollector()
-    self._learner = builder.make_learner(
+    self.learner = builder.make_learner(
       keys.learner,
       networks,
       builder.make_dataset_iterator(client),
@@ -151,24 +158,24 @@ class Trainer:
       spec,
       client,
     )
-    self._actor = builder.make_actor(
+    self.actor = builder.make_actor(
       keys.actor,
       policy,
       spec,
-      self._learner,
+      self.learner,
       builder.make_adder(client, spec, policy),
     )
     self._returns = maml.TrialReturns()
     self._loop = acme.EnvironmentLoop(
-      self._environment,
-      self._actor,
+      self.environment,
+      self.actor,
       logger=loggers.NoOpLogger(),
       observers=[self._returns],
     )
     self._evaluator = evaluation.Evaluator(
       config.trial_environment('evaluation'),
       builder,
-      self._learner,
+      self.learner,
       keys.evaluation,
     )
     self.iteration = 0
@@ -180,7 +187,7 @@ class Trainer:
     self._loop.run_episode()
     acted = time.perf_counter()
     for _ in range(self._config.agent.reuse):
-      self._learner.step()
+      self.learner.step()
     learned = time.perf_counter()
     self.iteration += 1
     metrics = self._returns.get_metrics()
@@ -194,7 +201,7 @@ class Trainer:
       **metrics,
       'acting_seconds': round(acted - start, 4),
       'learning_seconds': round(learned - acted, 4),
-      'num_diverged': self._environment.num_diverged,
+      'num_diverged': self.environment.num_diverged,
       **learner_row,
     }
 
@@ -204,11 +211,11 @@ class Trainer:
 
   def save(self) -> tuple[Any, dict[str, Any]]:
     """Returns arrays, and what JSON can hold."""
-    return self._learner.save(), {
+    return self.learner.save(), {
       'iteration': self.iteration,
       'environment_steps': self.environment_steps,
-      'environment': self._environment.save(),
-      'actor': self._actor.save(),
+      'environment': self.environment.save(),
+      'actor': self.actor.save(),
       'config': self._config.to_dict(),
     }
 
@@ -218,14 +225,14 @@ class Trainer:
     Raises:
       ValueError: if the checkpoint is of another configuration.
     """
-    self._learner.restore(
-      checkpointing.restore_tree(self._learner.save(), checkpoint.arrays)
+    self.learner.restore(
+      checkpointing.restore_tree(self.learner.save(), checkpoint.arrays)
     )
     metadata = checkpoint.metadata
     self.iteration = metadata['iteration']
     self.environment_steps = metadata['environment_steps']
-    self._environment.restore(metadata['environment'])
-    self._actor.restore(metadata['actor'])
+    self.environment.restore(metadata['environment'])
+    self.actor.restore(metadata['actor'])
 
   def close(self) -> None:
     self._resources.close()

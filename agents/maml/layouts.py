@@ -1,19 +1,14 @@
 """The agent in the layouts of Acme 0.4.0."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from acme import core
-from acme import specs
-from acme.utils import counting
-from acme.utils import loggers
+from acme import core, specs
+from acme.utils import counting, loggers
 import chex
 import reverb
 
-from acme_metarl.agents.maml import acting
-from acme_metarl.agents.maml import adding
+from acme_metarl.agents.maml import acting, adding, learning
 from acme_metarl.agents.maml import builder as builder_lib
-from acme_metarl.agents.maml import learning
 from acme_metarl.agents.maml import networks as networks_lib
 
 
@@ -103,4 +98,3 @@ class LayoutBuilder:
       replay_client,
       counter,
     )
-

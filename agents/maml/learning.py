@@ -130,7 +130,7 @@ class MAMLLearner(core.Learner):
     num_tasks = jax.tree_util.tree_leaves(tree)[0].shape[0]
     is_even = num_tasks % self._mesh.size == 0
     sharding = jax.sharding.NamedSharding(
-      self._mesh, jax.sharding.PartitionSpec(_AXIS if is_even else None)
+      self._mesh, jax.sharding.PartitionSpec(*[_AXIS] * is_even)
     )
     return jax.device_put(tree, sharding)
 
