@@ -9,7 +9,7 @@ from acme_metarl import tabular
 
 
 @pytest.mark.parametrize('dtype', [jnp.float32, jnp.float64])
-@pytest.mark.parametrize('num_states', [1, 2, 100])
+@pytest.mark.parametrize('num_states', [1, 2, 60])
 def test_transition_is_never_nan(num_states, dtype):
   concentrations = jnp.array([1e-37, 1e-30, 1e-3, 1.0, 1e30], dtype)
   rows = jax.vmap(
