@@ -176,9 +176,13 @@ def run() -> None:
   environment = config.trial_environment(
     'evaluation', seed=(config.seed, _SEED.value)
   )
+  builder = maml.MAMLBuilder(config.agent)
+  spec = specs.make_environment_spec(environment)
+  networks = maml.make_networks(spec, config.agent.algorithm)
   evaluator = evaluation.Evaluator(
     environment,
-    maml.MAMLBuilder(config.agent),
+    builder,
+    builder.make_policy(networks, spec, evaluation=True),
     evaluation.FixedVariables(params, checkpoint.step),
     jax.random.fold_in(jax.random.PRNGKey(config.seed), _SEED.value),
   )

@@ -22,6 +22,7 @@ class Evaluator:
     self,
     environment: environments.TrialEnvironment,
     builder: maml.MAMLBuilder,
+    policy: maml.MAMLPolicy,
     variable_source: core.VariableSource,
     key: Any,
   ):
@@ -30,16 +31,16 @@ class Evaluator:
     Args:
       environment: of the evaluation stream.
       builder: of the agent.
+      policy: of the agent; one that acts elsewhere too is compiled once.
       variable_source: of the parameters to evaluate.
       key: of the actions.
     """
-    spec = specs.make_environment_spec(environment)
-    networks = maml.make_networks(spec, builder.config.algorithm)
-    policy = builder.make_policy(networks, spec, evaluation=True)
     self._environment = environment
     self._key = key
     self._select_action = jax.jit(policy.select_action)
-    self._actor = builder.make_actor(key, policy, spec, variable_source)
+    self._actor = builder.make_actor(
+      key, policy, specs.make_environment_spec(environment), variable_source
+    )
     self._returns = maml.TrialReturns()
     self._stages = _StageParams(self._actor)
     self._loop = acme.EnvironmentLoop(

@@ -175,6 +175,7 @@ class Trainer:
     self._evaluator = evaluation.Evaluator(
       config.trial_environment('evaluation'),
       builder,
+      policy,
       self.learner,
       keys.evaluation,
     )

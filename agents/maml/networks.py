@@ -128,7 +128,8 @@ def make_policy(
     with_distribution: whether selections hold the distributions' parameters.
 
   Returns:
-    Pure functions, not compiled yet.
+    Pure functions, not compiled yet. `select_action` raises a `ValueError` if
+    distributions cannot be stored.
   """
 
   def init(key, observation):
@@ -142,13 +143,20 @@ def make_policy(
   def select_one(params, observation, key):
     distribution = networks.policy.apply(params, observation)
     action = distribution.sample(seed=key)
-    return Selection(
-      action=action,
-      log_prob=distribution.log_prob(action),
-      params=policies.distribution_params(distribution)
-      if with_distribution
-      else (),
-    )
+    log_prob = distribution.log_prob(action)
+    if not with_distribution:
+      return Selection(action, log_prob, ())
+    params = policies.distribution_params(distribution)
+    for x in params:
+      if x.shape[:1] != log_prob.shape:
+        raise ValueError(
+          f'networks: a {type(distribution).__name__} has a parameter of shape '
+          f'{x.shape}, without the batch axis {log_prob.shape} of its '
+          'observations, and cannot be stored with the actions. For a Gaussian '
+          'use distrax.Independent(distrax.Normal(mean, std), 1), with a std '
+          'of the shape of the mean.'
+        )
+    return Selection(action, log_prob, params)
 
   def select_action(params, observation, key, trial, step):
     key = jax.random.fold_in(jax.random.fold_in(key, trial), step)

@@ -1,0 +1,163 @@
+import acme
+import distrax
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from acme_metarl import environments, meta_learning, policies, types
+from acme_metarl.agents import maml
+from acme_metarl.agents.maml import networks as networks_lib
+
+
+def _start(agent, seed=0):
+  meta_params = agent.policy.init(
+    jax.random.PRNGKey(seed), networks_lib.example_observation(agent.spec)
+  )
+  num_tasks = agent.config.algorithm.num_tasks
+  return meta_params, agent.policy.start(meta_params, num_tasks)
+
+
+def test_selection_is_drawn_from_each_tasks_own_parameters(make_agent):
+  agent = make_agent()
+  _, params = _start(agent)
+  # The second task's policy moves far to the right.
+  params = jax.tree_util.tree_map(np.array, params)
+  last_layer = [p['b'] for p in params.values() if 'b' in p][-1]
+  assert last_layer.shape == (2, 2)
+  last_layer[1] += 100
+  observation = np.zeros((2, 3, 2), np.float32)
+  selection = agent.policy.select_action(
+    params, observation, jax.random.PRNGKey(0), 0, 0
+  )
+  assert np.abs(selection.action[0]).max() < 10
+  assert selection.action[1].min() > 50
+  for task in range(2):
+    distribution = agent.networks.policy.apply(
+      jax.tree_util.tree_map(lambda x, g=task: x[g], params),
+      observation[task],
+    )
+    np.testing.assert_allclose(
+      selection.log_prob[task],
+      distribution.log_prob(selection.action[task]),
+      rtol=1e-5,
+    )
+    mean, std = policies.distribution_params(distribution)
+    np.testing.assert_allclose(selection.params[0][task], mean, rtol=1e-5)
+    np.testing.assert_allclose(selection.params[1][task], std, rtol=1e-5)
+
+
+def test_randomness_derives_from_key_trial_and_step(make_agent):
+  agent = make_agent()
+  _, params = _start(agent)
+  observation = np.zeros((2, 3, 2), np.float32)
+
+  def select(seed, trial, step):
+    return np.asarray(
+      agent.policy.select_action(
+        params, observation, jax.random.PRNGKey(seed), trial, step
+      ).action
+    )
+
+  first = select(0, 0, 0)
+  np.testing.assert_array_equal(first, select(0, 0, 0))
+  others = [select(1, 0, 0), select(0, 1, 0), select(0, 0, 1)]
+  assert all(np.all(first != other) for other in others)
+  # No two rollouts, of the same or of different tasks, draw the same.
+  assert len(np.unique(first)) == first.size
+
+
+def test_discrete_actions_get_a_softmax(make_agent):
+  agent = make_agent(
+    environments.TrialEnvironment(
+      environments.make('tabular_mdp', num_states=4, num_actions=3), 2, 3, 5
+    ),
+    baseline='linear_time',
+  )
+  _, params = _start(agent)
+  observation = np.zeros(agent.spec.observations.observation.shape, np.int32)
+  selection = agent.policy.select_action(
+    params, observation, jax.random.PRNGKey(0), 0, 0
+  )
+  assert selection.action.shape == (2, 3)
+  assert np.issubdtype(selection.action.dtype, np.integer)
+  assert set(np.unique(selection.action)) <= {0, 1, 2}
+
+
+def test_refuses_actions_that_it_has_no_network_for(make_agent):
+  agent = make_agent()
+  spec = agent.spec._replace(actions={'left': agent.spec.actions})
+  with pytest.raises(ValueError, match='environment_spec.*MAMLNetworks'):
+    maml.make_networks(spec, agent.config.algorithm)
+
+
+class _FlaxPolicy(nn.Module):
+  """A Flax module is a policy as it is."""
+
+  @nn.compact
+  def __call__(self, observation):
+    mean = nn.Dense(2)(nn.tanh(nn.Dense(8)(observation)))
+    log_std = self.param('log_std', nn.initializers.zeros, (2,))
+    std = jnp.broadcast_to(jnp.exp(log_std), mean.shape)
+    return distrax.Independent(distrax.Normal(mean, std), 1)
+
+
+def test_flax_module_trains(make_agent):
+  module = _FlaxPolicy()
+  agent = make_agent(
+    networks=maml.MAMLNetworks(types.Policy(module.init, module.apply))
+  )
+  learner = agent.make_learner()
+  before = learner.get_variables(['policy'])[0]
+  actor = agent.make_actor(learner, agent.make_adder())
+  acme.EnvironmentLoop(
+    agent.environment, actor, logger=agent.logger
+  ).run_episode()
+  learner.step()
+  after = learner.get_variables(['policy'])[0]
+  change = jax.tree_util.tree_map(
+    lambda x, y: float(np.abs(x - y).max()), before, after
+  )
+  assert all(x > 0 for x in jax.tree_util.tree_leaves(change))
+
+
+def test_refuses_distributions_that_cannot_be_stored(make_agent):
+  module = _FlaxPolicy()
+
+  def apply(params, observation):
+    normal = module.apply(params, observation).distribution
+    return distrax.MultivariateNormalDiag(normal.loc, normal.scale)
+
+  with pytest.raises(ValueError, match='networks: .*Independent'):
+    make_agent(networks=maml.MAMLNetworks(types.Policy(module.init, apply)))
+
+
+def test_adapts_each_task_as_the_library_does(make_agent):
+  agent = make_agent()
+  meta_params, params = _start(agent)
+  rng = np.random.default_rng(0)
+  shape = (2, 3, 5)
+  stage = types.Stage(
+    observation=rng.normal(size=(2, 3, 6, 2)).astype(np.float32),
+    action=rng.normal(size=(*shape, 2)).astype(np.float32),
+    reward=rng.normal(size=shape).astype(np.float32),
+    discount=np.ones(shape, np.float32),
+    mask=np.ones(shape, np.float32),
+    behaviour_log_prob=rng.normal(size=shape).astype(np.float32) - 3,
+  )
+  adapted = jax.jit(agent.policy.adapt)(meta_params, params, stage)
+  learner = meta_learning.make_meta_learner(
+    agent.config.algorithm, agent.networks.policy
+  )
+  adapt = jax.jit(lambda p, s: learner.adapt(p, learner.prepare(s)))
+  for task in range(2):
+    of_task = jax.tree_util.tree_map(lambda x, g=task: x[g], stage)
+    expected = adapt(meta_params, of_task)
+    jax.tree_util.tree_map(
+      lambda x, y, g=task: np.testing.assert_allclose(
+        x[g], y, rtol=1e-4, atol=1e-6
+      ),
+      adapted,
+      expected,
+    )
