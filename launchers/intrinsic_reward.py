@@ -133,6 +133,7 @@ def plan_from_flags() -> Plan:
     _NUM_MDPS.value,
     max(steps),
     _SEED.value,
+    bias_studies.COMPILER_OPTIONS,
   )
   return Plan(tuple(cases), measure)
 

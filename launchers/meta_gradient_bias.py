@@ -493,6 +493,7 @@ def run(plan: Plan, directory: pathlib.Path) -> dict[str, Any]:
     plan.estimators,
     max_inner_steps=plan.max_inner_steps,
     seed=plan.seed,
+    compiler_options=bias_studies.COMPILER_OPTIONS,
   )
   measure = make(setting=plan.setting, num_mdps=plan.num_mdps)
   timings = time_batches(plan, measure)

@@ -1,6 +1,6 @@
 """The studies: which estimates are measured, and how a study is run."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -167,6 +167,7 @@ class Measure:
     num_mdps: int = 10,
     max_inner_steps: int = 8,
     seed: int = 0,
+    compiler_options: Mapping[str, Any] | None = None,
   ):
     """Compiles nothing yet.
 
@@ -178,6 +179,7 @@ class Measure:
       num_mdps: M >= 1.
       max_inner_steps: that cases may have.
       seed: of all randomness.
+      compiler_options: of `jax.jit`.
 
     Raises:
       ValueError: if there are no MDPs.
@@ -199,7 +201,7 @@ class Measure:
       )
     )(self._index)
     self._exact_batch = jax.jit(jax.vmap(self._exact_one, in_axes=(0, None)))
-    self._batch = jax.jit(self._sum_batch)
+    self._batch = jax.jit(self._sum_batch, compiler_options=compiler_options)
 
   def _exact_one(self, problem: estimation.Problem, settings: Any):
     """The exact meta-gradient: without estimators, nothing is random."""

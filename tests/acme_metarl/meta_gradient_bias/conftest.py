@@ -1,0 +1,32 @@
+"""A process small enough that its trajectories can all be listed."""
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from acme_metarl import meta_gradient_bias, tabular
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _compile_quickly():
+  """What is compiled here is large and runs once, on tiny inputs."""
+  jax.config.update('jax_disable_most_optimizations', True)
+  yield
+  jax.config.update('jax_disable_most_optimizations', False)
+
+
+@pytest.fixture
+def problem():
+  mdp_key, logits_key, policy_key = jax.random.split(jax.random.PRNGKey(3), 3)
+  mdp = tabular.random_mdp(mdp_key, 2, 2, discount=0.9, concentration=1.0)
+  return meta_gradient_bias.Problem(
+    mdp,
+    tabular.random_deterministic_policy(policy_key, mdp),
+    0.5 * jax.random.normal(logits_key, (2, 2)),
+  )
+
+
+@pytest.fixture
+def critic(problem):
+  policy = tabular.softmax_policy(problem.logits)
+  return tabular.state_values(problem.mdp, policy) + jnp.array([0.3, -0.2])
