@@ -243,7 +243,6 @@ class TrialAdder(TrialRecorder, base.Adder):
     self._table = table
     self._should_stop = should_stop
     self._client = client
-    self._writer = None
 
   def reset(self) -> None:
     """Forgets an unfinished trial."""
@@ -262,9 +261,8 @@ class TrialAdder(TrialRecorder, base.Adder):
       self._insert()
 
   def _insert(self) -> None:
-    if self._writer is None:
-      self._writer = self._client.trajectory_writer(num_keep_alive_refs=1)
-    writer = self._writer
+    # A writer for each trial: an open one delays the end of its server.
+    writer = self._client.trajectory_writer(num_keep_alive_refs=1)
     for task in range(self.num_tasks):
       writer.append(
         Item(
@@ -279,17 +277,15 @@ class TrialAdder(TrialRecorder, base.Adder):
           lambda column: column[-1], writer.history
         ),
       )
-    self._flush()
+    self._flush(writer)
+    writer.close()
 
-  def _flush(self) -> None:
+  def _flush(self, writer: reverb.TrajectoryWriter) -> None:
     """Waits until everything is in replay, which may be full."""
     while True:
       try:
-        self._writer.flush(timeout_ms=_FLUSH_TIMEOUT_MS)
+        return writer.flush(timeout_ms=_FLUSH_TIMEOUT_MS)
       except reverb.DeadlineExceededError:
         if self._should_stop():
           logging.info('Stopped while replay was full; a trial is given up.')
           return
-      else:
-        self._writer.end_episode()
-        return
