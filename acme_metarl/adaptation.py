@@ -49,7 +49,7 @@ def prepare(
   if baseline is None:
     baseline = baselines.LinearFeature()
   mask = stage.mask.astype(stage.reward.dtype)
-  r_t = stage.reward * mask
+  r_t = jnp.where(mask > 0, stage.reward, 0.0)
   discount_t = discount * stage.discount * mask
   returns = discounted_sums(r_t, discount_t)
   values = lax.stop_gradient(baseline(stage.observation, returns, mask))
@@ -177,7 +177,9 @@ def ascend(
     return jax.tree_util.tree_map(
       lambda p, g, s: p + s * g, params, gradient, step_sizes
     )
-  if jnp.ndim(step_sizes) == 0 and step_structure.num_leaves == 1:
+  if jax.tree_util.treedef_is_leaf(step_structure) and not jnp.shape(
+    step_sizes
+  ):
     return jax.tree_util.tree_map(
       lambda p, g: p + step_sizes * g, params, gradient
     )

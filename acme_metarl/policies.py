@@ -172,7 +172,7 @@ class _Linear(hk.Module):
   second order too, about twice as fast as `[..., n]` does.
   """
 
-  def __init__(self, output_size: int, name: str | None = None):
+  def __init__(self, output_size: int, name: str = 'linear'):
     super().__init__(name)
     self._output_size = output_size
 

@@ -1,0 +1,439 @@
+"""Meta-gradients: finite differences, exact MDPs, closed forms."""
+
+import functools
+
+import jax
+from jax import flatten_util
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from acme_metarl import (
+  adaptation,
+  evaluators,
+  meta_gradients,
+  objectives,
+  policies,
+  reductions,
+  synthetic,
+  tabular,
+  types,
+)
+
+ALL = {
+  'importance_sampling': evaluators.importance_sampling,
+  'doubly_robust': evaluators.doubly_robust,
+  'truncated': functools.partial(
+    evaluators.truncated_doubly_robust,
+    clip_rho_threshold=1.1,
+    clip_c_threshold=1.05,
+  ),
+  'order 1': evaluators.taylor_expansion,
+  'order 2': functools.partial(evaluators.taylor_expansion, order=2),
+  'order 3': functools.partial(evaluators.taylor_expansion, order=3),
+  'log_likelihood': evaluators.log_likelihood,
+}
+
+
+POLICY = policies.gaussian(2, hidden_sizes=(3,))
+LINEAR = policies.gaussian(2, hidden_sizes=())
+
+
+@pytest.fixture(scope='module')
+def policy():
+  return POLICY
+
+
+@pytest.fixture(scope='module')
+def params(_float64):
+  return _init(POLICY)
+
+
+def _init(policy):
+  return policy.init(jax.random.PRNGKey(0), jnp.zeros(2))
+
+
+@functools.cache
+def _make_task(policy, num_inner_steps, num_rollouts=3):
+  """One task, its data from another policy than the initial one."""
+  return jax.jit(
+    functools.partial(_draw_task, policy, num_inner_steps, num_rollouts)
+  )(_init(policy))
+
+
+def _draw_task(policy, num_inner_steps, num_rollouts, params):
+  behaviour = jax.tree_util.tree_map(lambda p: p + 0.1 * jnp.sin(p), params)
+  trials = synthetic.make_trials(
+    jax.random.PRNGKey(1),
+    policy,
+    behaviour,
+    observation_size=2,
+    num_tasks=1,
+    num_inner_steps=num_inner_steps,
+    num_rollouts=num_rollouts,
+    horizon=5,
+    early_termination=True,
+  )
+  trial = jax.tree_util.tree_map(lambda x: x[0], trials)
+  stages = jax.vmap(functools.partial(adaptation.prepare, discount=0.9))(trial)
+  return meta_gradients.Task(
+    stages._replace(behaviour_params=()),
+    stages.behaviour_params,
+    jnp.asarray(0.7),
+  )
+
+
+def _make_loss(policy, evaluator, num_inner_steps=1, kind='full', **kwargs):
+  return meta_gradients.MetaGradient(
+    policy=policy,
+    evaluator=evaluator,
+    reduction=kwargs.get('reduction', reductions.per_step),
+    num_inner_steps=num_inner_steps,
+    outer_objective=kwargs.get('objective', objectives.Surrogate()),
+    kind=kind,
+  )
+
+
+def _flat(tree):
+  return flatten_util.ravel_pytree(tree)[0]
+
+
+def _assert_gradient_is_slope(function, point, seed=0, rtol=1e-6):
+  """Central differences along random directions, in one compiled call."""
+  rng = np.random.default_rng(seed)
+  directions = rng.normal(size=(3, point.size))
+  step = 1e-5
+  value = jax.jit(jax.vmap(function))
+  slopes = (
+    value(point + step * directions) - value(point - step * directions)
+  ) / (2 * step)
+  expected = directions @ jax.jit(jax.grad(function))(point)
+  np.testing.assert_allclose(slopes, expected, rtol=rtol, atol=1e-9)
+
+
+@pytest.mark.parametrize('num_inner_steps', [1, 2, 3])
+@pytest.mark.parametrize('name', list(ALL))
+def test_meta_gradient_against_finite_differences(name, num_inner_steps):
+  """Of policy parameters and of step sizes, with the inner KL penalty."""
+  policy = POLICY if num_inner_steps == 1 else LINEAR
+  params = _init(policy)
+  loss = _make_loss(policy, ALL[name], num_inner_steps)
+  task = _make_task(policy, num_inner_steps)
+  sizes = jax.tree_util.tree_map(lambda p: 0.3 + 0.1 * jnp.sin(p), params)
+  point, unravel = flatten_util.ravel_pytree(
+    meta_gradients.MetaParams(params, sizes)
+  )
+  kl_coefficient = 0.1 * jnp.arange(1.0, num_inner_steps + 1)
+  _assert_gradient_is_slope(
+    lambda x: loss.task_loss(unravel(x), task, kl_coefficient)[0], point
+  )
+
+
+@pytest.mark.parametrize(
+  'objective',
+  [
+    objectives.ClippedSurrogate(0.3),
+    objectives.PolicyGradient(),
+    objectives.Evaluated(evaluators.doubly_robust),
+  ],
+  ids=lambda x: type(x).__name__,
+)
+def test_other_objectives_and_reductions(policy, params, objective):
+  loss = _make_loss(
+    policy,
+    ALL['order 2'],
+    objective=objective,
+    reduction=reductions.start_state,
+  )
+  task = _make_task(policy, 1)
+  point, unravel = flatten_util.ravel_pytree(params)
+
+  def value(x):
+    meta_params = meta_gradients.MetaParams(unravel(x), jnp.asarray(0.3))
+    return loss.task_loss(meta_params, task, jnp.zeros(1))[0]
+
+  _assert_gradient_is_slope(value, point)
+
+
+class TestTabular:
+  """All trajectories of an MDP with their probabilities: nothing sampled."""
+
+  HORIZON = 3
+  STEP_SIZE = 0.7
+
+  def _setup(self, behaviour_logits):
+    mdp = tabular.random_mdp(
+      jax.random.PRNGKey(3), num_states=3, num_actions=2, discount=0.8
+    )
+    probabilities, trajectories = tabular.enumerate_trajectories(
+      mdp, tabular.softmax_policy(behaviour_logits), self.HORIZON
+    )
+    states, actions = trajectories.states, trajectories.actions
+    discount_t = (mdp.discount * trajectories.discounts).at[:, -1].set(0.0)
+    critic = 0.5 * jnp.cos(states.astype(float))
+    log_prob = jax.nn.log_softmax(behaviour_logits)[states[:, :-1], actions]
+    prepared = types.Prepared(
+      observation=states[:, :-1],
+      action=actions,
+      v_tm1=critic[:, :-1],
+      v_t=critic[:, 1:],
+      r_t=trajectories.rewards,
+      discount_t=discount_t,
+      advantage=jnp.zeros_like(discount_t),
+      mask=jnp.ones_like(discount_t),
+      behaviour_log_prob=log_prob,
+    )
+
+    def expectation(estimates, v_t, discount_t, mask=None):
+      del v_t, discount_t, mask
+      return probabilities @ estimates[:, 0]
+
+    return mdp, prepared, expectation
+
+  def _meta_gradient(self, logits, behaviour, name, num_inner_steps):
+    mdp, prepared, expectation = self._setup(behaviour)
+    policy = policies.tabular(mdp.num_states, mdp.num_actions)
+    loss = _make_loss(
+      policy,
+      ALL[name],
+      num_inner_steps,
+      reduction=expectation,
+      objective=objectives.Evaluated(evaluators.doubly_robust, expectation),
+    )
+    stages = jax.tree_util.tree_map(
+      lambda x: jnp.stack([x] * (num_inner_steps + 1)), prepared
+    )
+    logits_of_behaviour = jax.nn.log_softmax(behaviour)[stages.observation]
+    task = meta_gradients.Task(
+      stages, reference=(logits_of_behaviour,), score_weight=jnp.zeros(())
+    )
+
+    def value(x):
+      meta_params = meta_gradients.MetaParams(
+        {'~': {'logits': x}}, jnp.asarray(self.STEP_SIZE)
+      )
+      return -loss.task_loss(meta_params, task, jnp.zeros(num_inner_steps))[0]
+
+    estimate = jax.jit(jax.grad(value))(logits)
+    exact = tabular.meta_gradient(
+      mdp, logits, self.STEP_SIZE, num_inner_steps, self.HORIZON
+    )
+    return estimate, exact
+
+  @pytest.mark.parametrize('num_inner_steps', [1, 2])
+  @pytest.mark.parametrize('name', ['importance_sampling', 'doubly_robust'])
+  def test_is_exact_where_the_evaluator_is(self, name, num_inner_steps):
+    logits = jax.random.normal(jax.random.PRNGKey(0), (3, 2))
+    behaviour = jax.random.normal(jax.random.PRNGKey(1), (3, 2))
+    estimate, exact = self._meta_gradient(
+      logits, behaviour, name, num_inner_steps
+    )
+    np.testing.assert_allclose(estimate, exact, atol=1e-12)
+
+  def test_full_order_expansion_is_exact(self):
+    logits = jax.random.normal(jax.random.PRNGKey(0), (3, 2))
+    behaviour = jax.random.normal(jax.random.PRNGKey(1), (3, 2))
+    estimate, exact = self._meta_gradient(logits, behaviour, 'order 3', 1)
+    np.testing.assert_allclose(estimate, exact, atol=1e-12)
+
+  def test_order_two_is_exact_on_policy_and_order_one_is_not(self):
+    """The Hessian enters the meta-gradient, and nothing higher at K = 1."""
+    logits = jax.random.normal(jax.random.PRNGKey(0), (3, 2))
+    estimate, exact = self._meta_gradient(logits, logits, 'order 2', 1)
+    np.testing.assert_allclose(estimate, exact, atol=1e-12)
+    for name in ('order 1', 'log_likelihood'):
+      estimate, exact = self._meta_gradient(logits, logits, name, 1)
+      assert np.max(np.abs(estimate - exact)) > 1e-3
+
+
+class TestKinds:
+  """Against the formulas, with explicit Jacobians of a small policy."""
+
+  STEP_SIZE = 0.3
+
+  def _on_policy_task(self, policy, params):
+    task = _make_task(policy, 1, num_rollouts=4)
+    log_prob = jax.vmap(lambda o, a: policy.apply(params, o).log_prob(a))(
+      task.stages.observation, task.stages.action
+    )
+    return task._replace(
+      stages=task.stages._replace(behaviour_log_prob=log_prob)
+    )
+
+  def _pieces(self, policy, params, evaluator):
+    """θ', ∇ objective at θ', and functions of flat parameters."""
+    task = self._on_policy_task(policy, params)
+    first, last = (
+      meta_gradients.take_stage(task.stages, index) for index in (0, 1)
+    )
+    point, unravel = flatten_util.ravel_pytree(params)
+
+    def log_prob(x, stage):
+      return policy.apply(unravel(x), stage.observation).log_prob(stage.action)
+
+    def inner(x):
+      return adaptation.inner_objective(
+        log_prob(x, first), first, evaluator, reductions.per_step
+      )
+
+    def outer(x):
+      return objectives.Surrogate()(log_prob(x, last), last)
+
+    return task, point, log_prob, inner, outer
+
+  def _gradient(self, policy, params, task, evaluator, kind):
+    loss = _make_loss(policy, evaluator, kind=kind)
+
+    def value(p):
+      meta_params = meta_gradients.MetaParams(p, jnp.asarray(self.STEP_SIZE))
+      return -loss.task_loss(meta_params, task, jnp.zeros(1))[0]
+
+    return _flat(jax.jit(jax.grad(value))(params))
+
+  def test_full_is_one_plus_hessian(self, policy, params):
+    task, point, _, inner, outer = self._pieces(policy, params, evaluators.dice)
+
+    @jax.jit
+    def expected(x):
+      adapted = x + self.STEP_SIZE * jax.grad(inner)(x)
+      slope = jax.grad(outer)(adapted)
+      return slope + self.STEP_SIZE * jax.hessian(inner)(x) @ slope
+
+    actual = self._gradient(policy, params, task, evaluators.dice, 'full')
+    np.testing.assert_allclose(actual, expected(point), atol=1e-12)
+
+  def test_first_order_leaves_the_hessian_out(self, policy, params):
+    task, point, _, inner, outer = self._pieces(policy, params, evaluators.dice)
+
+    @jax.jit
+    def expected(x):
+      return jax.grad(outer)(x + self.STEP_SIZE * jax.grad(inner)(x))
+
+    actual = self._gradient(
+      policy, params, task, evaluators.dice, 'first_order'
+    )
+    np.testing.assert_allclose(actual, expected(point), atol=1e-12)
+
+  def test_emaml_adds_the_mean_score(self, policy, params):
+    evaluator = evaluators.log_likelihood
+    task, point, log_prob, _, _ = self._pieces(policy, params, evaluator)
+    first = meta_gradients.take_stage(task.stages, 0)
+    full, emaml = (
+      self._gradient(policy, params, task, evaluator, kind)
+      for kind in ('full', 'emaml')
+    )
+
+    def mean_log_prob(x):
+      total = jnp.sum(log_prob(x, first) * first.mask)
+      return total / jnp.sum(first.mask)
+
+    expected = 0.7 * jax.grad(mean_log_prob)(point)
+    np.testing.assert_allclose(emaml - full, expected, atol=1e-12)
+
+  def test_score_function_adds_the_score_of_all_rollouts(self, policy, params):
+    evaluator = evaluators.log_likelihood
+    task, point, log_prob, _, _ = self._pieces(policy, params, evaluator)
+    first = meta_gradients.take_stage(task.stages, 0)
+    full, score = (
+      self._gradient(policy, params, task, evaluator, kind)
+      for kind in ('full', 'score_function')
+    )
+
+    def total(x):
+      return jnp.sum(log_prob(x, first) * first.mask)
+
+    np.testing.assert_allclose(
+      score - full, 0.7 * jax.grad(total)(point), atol=1e-12
+    )
+
+  def test_linearised_has_the_trajectory_level_hessian(self, policy, params):
+    """(I + ηĤ)∇V with Ĥ = (1/N) Σ_i (∇X_i + X_i ∇log p(τ_i)ᵀ)."""
+    evaluator = evaluators.log_likelihood
+    task, point, log_prob, inner, outer = self._pieces(
+      policy, params, evaluator
+    )
+    first = meta_gradients.take_stage(task.stages, 0)
+
+    def rollout_terms(x):
+      weighted = log_prob(x, first) * first.advantage * first.mask
+      return jnp.sum(weighted, 1) / jnp.sum(first.mask)
+
+    def rollout_scores(x):
+      return jnp.sum(log_prob(x, first) * first.mask, 1)
+
+    @jax.jit
+    def expected(x):
+      slope = jax.grad(outer)(x + self.STEP_SIZE * jax.grad(inner)(x))
+      gradients = jax.jacobian(rollout_terms)(x)  # [B, D], the X_i / N.
+      scores = jax.jacobian(rollout_scores)(x)
+      hessian = jax.hessian(inner)(x) + scores.T @ gradients
+      return slope + self.STEP_SIZE * hessian @ slope
+
+    actual = self._gradient(policy, params, task, evaluator, 'linearised')
+    np.testing.assert_allclose(actual, expected(point), atol=1e-10)
+
+  def _adapted(self, params, task, loss):
+    meta_params = meta_gradients.MetaParams(params, 0.3)
+    return _flat(jax.jit(loss.unroll)(meta_params, task.stages)[0])
+
+  def test_kinds_share_the_adapted_parameters(self, policy, params):
+    evaluator = evaluators.log_likelihood
+    task = self._on_policy_task(policy, params)
+    adapted = [
+      self._adapted(params, task, _make_loss(policy, evaluator, kind=kind))
+      for kind in ('full', 'first_order', 'emaml', 'linearised')
+    ]
+    for other in adapted[1:]:
+      np.testing.assert_allclose(other, adapted[0], atol=1e-14)
+
+  def test_order_one_and_log_likelihood_share_the_step_not_its_derivative(
+    self, policy, params
+  ):
+    task = self._on_policy_task(policy, params)
+    pair = (evaluators.lvc, evaluators.log_likelihood)
+    steps = [
+      self._adapted(params, task, _make_loss(policy, evaluator))
+      for evaluator in pair
+    ]
+    np.testing.assert_allclose(steps[0], steps[1], atol=1e-14)
+    gradients = [
+      self._gradient(policy, params, task, evaluator, 'full')
+      for evaluator in pair
+    ]
+    assert np.max(np.abs(gradients[0] - gradients[1])) > 1e-4
+
+
+class TestScoreWeights:
+  def _stages(self, reward, mask):
+    zeros = jnp.zeros_like(reward)
+    return types.Prepared(
+      *(zeros,) * 4,
+      r_t=reward,
+      discount_t=zeros,
+      advantage=zeros,
+      mask=mask,
+      behaviour_log_prob=zeros,
+    )
+
+  def test_emaml_normalises_rewards_over_all_tasks(self):
+    reward = jax.random.normal(jax.random.PRNGKey(0), (3, 2, 4, 5))
+    mask = jnp.ones_like(reward).at[1, 1, 2, 3:].set(0.0)
+    last, keep = np.asarray(reward[:, 1]), np.asarray(mask[:, 1]) > 0
+    mean, std = last[keep].mean(), last[keep].std()
+    expected = [
+      ((last[g] - mean) / (std + 1e-8))[keep[g]].mean() for g in range(3)
+    ]
+    weights = meta_gradients.score_weights(
+      'emaml', self._stages(reward, mask), reward
+    )
+    np.testing.assert_allclose(weights, expected)
+
+  def test_score_function_is_centred_by_the_other_tasks(self):
+    reward = jax.random.normal(jax.random.PRNGKey(0), (3, 2, 4, 5))
+    mask = jnp.ones_like(reward)
+    weights = meta_gradients.score_weights(
+      'score_function', self._stages(reward, mask), reward
+    )
+    means = np.mean(reward[:, 1], axis=(1, 2))
+    expected = [means[g] - np.delete(means, g).mean() for g in range(3)]
+    np.testing.assert_allclose(weights, expected)
