@@ -2,9 +2,9 @@
 
 The evaluators are made of these. All of them are exact where a coefficient (a
 discount) is zero in the middle of the row, because nothing is divided, and
-cost is linear in the length at every length: dense triangular products, the
-other way to do it, save a few microseconds for a handful of short trajectories
-and cost a multiple for many. See
+cost is linear in the length. The other way to do it, dense triangular products,
+is not used: on a CPU it is level at best for a few short trajectories, where
+either takes microseconds, and costs a multiple for long or many ones. See
 `python -m acme_metarl.launchers.benchmark_evaluators`.
 """
 

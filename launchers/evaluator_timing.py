@@ -231,7 +231,7 @@ def switch_sentences(rows: list[Row]) -> list[str]:
     }
     paying = []
     for length in sorted(ratios):
-      if ratios[length] >= 1.0:
+      if ratios[length] > 0.95:  # Less than that is noise.
         break
       paying.append(length)
     answer = f'up to T = {paying[-1]}' if paying else 'at none of these T'

@@ -83,27 +83,23 @@ def test_all_of_them(params, data):
   flat, unravel = flatten_util.ravel_pytree(params)
   close = functools.partial(chex.assert_trees_all_close, atol=1e-11, rtol=1e-11)
 
-  args = (data, evaluator, reduction)
-  value, gradient = jax.jit(jax.value_and_grad(expected))(params)
-  close(derivatives.value(log_prob, params, *args), value)
-  close(derivatives.gradient(log_prob, params, *args), gradient)
-  hessian = jax.jit(jax.hessian(lambda x: expected(unravel(x))))(flat)
-  for chunk_size in (None, 4):
-    dense = jax.jit(
-      functools.partial(
-        derivatives.hessian,
-        log_prob,
-        evaluator=evaluator,
-        reduction=reduction,
-        chunk_size=chunk_size,
-      )
-    )(params, data)
-    close(dense, hessian)
   vector = jax.tree.map(jnp.cos, params)
-  close(
-    derivatives.hessian_vector_product(log_prob, params, vector, *args),
-    unravel(hessian @ flatten_util.ravel_pytree(vector)[0]),
-  )
+  value, gradient = jax.jit(jax.value_and_grad(expected))(params)
+  hessian = jax.jit(jax.hessian(lambda x: expected(unravel(x))))(flat)
+  product = unravel(hessian @ flatten_util.ravel_pytree(vector)[0])
+
+  @jax.jit
+  def derived(params, data):
+    args = (data, evaluator, reduction)
+    return (
+      derivatives.value(log_prob, params, *args),
+      derivatives.gradient(log_prob, params, *args),
+      derivatives.hessian_vector_product(log_prob, params, vector, *args),
+      derivatives.hessian(log_prob, params, *args),
+      derivatives.hessian(log_prob, params, *args, chunk_size=4),
+    )
+
+  close(derived(params, data), (value, gradient, product, hessian, hessian))
 
 
 def test_start_state_is_the_default(params, data):
