@@ -40,6 +40,20 @@ class Robot:
   observed_fields: tuple[str, ...] = ()
   velocity_is_of_mass_centre: bool = False
 
+  def observed_state(self, qpos: Any, qvel: Any) -> tuple[Any, Any]:
+    """What of the state is observed: numpy's or JAX's arrays, any batch axes.
+
+    Args:
+      qpos: `[..., nq]`.
+      qvel: `[..., nv]`.
+
+    Returns:
+      Positions and velocities, the parts that an observation begins with.
+    """
+    if self.max_velocity < math.inf:
+      qvel = qvel.clip(-self.max_velocity, self.max_velocity)
+    return qpos[..., self.num_hidden_positions :], qvel
+
 
 @dataclasses.dataclass(frozen=True)
 class ContactForces:
@@ -66,9 +80,10 @@ class Locomotion:
   Attributes:
     robot: who moves.
     sample_tasks: `(model, rng, num_tasks) -> [G, ...]` float32, or a
-      `PhysicalScales` of such.
-    progress: `(task [n, ...], position [n, 2], velocity [n, 2]) -> [n]`, of the
-      first two coordinates: position after the step, mean velocity over it.
+      `PhysicalScales` of such; see `task_distributions`.
+    progress: `(task [..., :], position [..., 2], velocity [..., 2]) -> [...]`,
+      of the first two coordinates: position after the step, mean velocity over
+      it. Like `is_well` it takes numpy's and JAX's arrays.
     control_cost: weight of ‖u‖².
     task_shape: shape of one task, where it is an array.
     has_random_params: whether a task is a robot of its own (`random_params`).
@@ -76,14 +91,14 @@ class Locomotion:
     alive_bonus: added at every step, a terminal one included.
     contact: whether contact forces are computed, observed and paid for.
     contact_is_optional: whether the user chooses that.
-    is_well: `(qpos [n, nq], qvel [n, nv]) -> [n]` bool, episodes end where it
-      is false; None if they never do.
+    is_well: `(qpos [..., nq], qvel [..., nv]) -> [...]` bool, episodes end
+      where it is false; None if they never do.
   """
 
   robot: Robot
   sample_tasks: Callable[[mujoco.MjModel, np.random.Generator, int], Any]
   _: dataclasses.KW_ONLY
-  progress: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+  progress: Callable[[Any, Any, Any], Any]
   control_cost: float
   task_shape: tuple[int, ...] = ()
   has_random_params: bool = False
@@ -91,4 +106,22 @@ class Locomotion:
   alive_bonus: float = 0.0
   contact: ContactForces | None = None
   contact_is_optional: bool = False
-  is_well: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
+  is_well: Callable[[Any, Any], Any] | None = None
+
+  def motion_reward(
+    self, task: Any, position: Any, velocity: Any, control: Any
+  ) -> Any:
+    """The reward but for the contact cost: numpy's or JAX's arrays.
+
+    Args:
+      task: `[..., *task_shape]`.
+      position: `[..., 2]`, after the step.
+      velocity: `[..., 2]`, the mean over the step.
+      control: `[..., nu]`, scaled and clipped.
+
+    Returns:
+      `[...]`.
+    """
+    reward = self.progress_weight * self.progress(task, position, velocity)
+    reward = reward + self.alive_bonus
+    return reward - self.control_cost * (control * control).sum(axis=-1)

@@ -1,6 +1,5 @@
 """One class for every locomotion task; what differs is data."""
 
-import math
 from typing import NamedTuple
 
 from absl import logging
@@ -319,11 +318,7 @@ class LocomotionEnvironment:
 
   def _observe(self, state, fields) -> np.ndarray:
     nq = self._model.nq
-    hidden, limit = self._robot.num_hidden_positions, self._robot.max_velocity
-    velocity = state[:, nq:]
-    if limit < math.inf:
-      velocity = velocity.clip(-limit, limit)
-    parts = [state[:, hidden:nq], velocity]
+    parts = list(self._robot.observed_state(state[:, :nq], state[:, nq:]))
     parts += [
       self._contact_forces(fields) if name == 'cfrc_ext' else fields[name]
       for name in self._observed_fields
@@ -343,9 +338,7 @@ class LocomotionEnvironment:
 
   def _reward(self, tasks, state, velocity, control, fields) -> np.ndarray:
     task = self._task
-    reward = task.progress_weight * task.progress(tasks, state[:, :2], velocity)
-    reward += task.alive_bonus
-    reward -= task.control_cost * np.square(control).sum(axis=1)
+    reward = task.motion_reward(tasks, state[:, :2], velocity, control)
     if task.contact is not None:
       forces = self._contact_forces(fields)
       cost = task.contact.cost * np.square(forces).sum(axis=1)

@@ -6,15 +6,16 @@ rewarded, when an episode ends. Facts: the ProMP code base (Rothfuss et al.
 (https://arxiv.org/abs/2106.13125), written down anew.
 """
 
+from collections.abc import Mapping
 import dataclasses
 from types import MappingProxyType
-
-import numpy as np
+from typing import Any
 
 from acme_metarl.environments.mujoco import (
   definitions,
   environment,
   random_params,
+  task_distributions,
 )
 
 HALF_CHEETAH = definitions.Robot(
@@ -57,101 +58,68 @@ HUMANOID = definitions.Robot(
 )
 _ANT_CONTACT = definitions.ContactForces(limit=1.0, cost=0.5e-3)
 _HUMANOID_CONTACT = definitions.ContactForces(cost=0.5e-6, max_cost=10.0)
+_SIGNS = task_distributions.Signs()
+_UNIT_CIRCLE = task_distributions.UnitCircle()
 
 
-# How tasks are drawn: (model, rng, num_tasks) -> [G, ...] float32.
-
-
-def _signs(model, rng, num_tasks):
-  del model
-  return rng.choice(np.array([-1.0, 1.0], np.float32), num_tasks)
-
-
-def _unit_circle(model, rng, num_tasks):
-  del model
-  angle = rng.uniform(0.0, 2 * np.pi, num_tasks)
-  return _polar(1.0, angle)
-
-
-def _disc(radius):
-  def sample(model, rng, num_tasks):
-    del model
-    angle = rng.uniform(0.0, 2 * np.pi, num_tasks)
-    # The square root makes it uniform in area.
-    return _polar(radius * np.sqrt(rng.uniform(size=num_tasks)), angle)
-
-  return sample
-
-
-def _speeds(fastest):
-  def sample(model, rng, num_tasks):
-    del model
-    return rng.uniform(0.0, fastest, num_tasks).astype(np.float32)
-
-  return sample
-
-
-def _polar(radius, angle):
-  xy = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)
-  return xy.astype(np.float32)
-
-
-# What is rewarded: (task [n, ...], position [n, 2], velocity [n, 2]) -> [n],
-# of the root's first two coordinates after the step.
+# What is rewarded: (task [..., :], position [..., 2], velocity [..., 2]) ->
+# [...], of the root's first two coordinates after the step. These functions and
+# the next use nothing but what numpy's and JAX's arrays have in common: MJX
+# runs them too.
 
 
 def _along_x(task, position, velocity):
   del position
-  return task * velocity[:, 0]
+  return task * velocity[..., 0]
 
 
 def _along_direction(task, position, velocity):
   del position
-  return np.sum(task * velocity, axis=-1)
+  return (task * velocity).sum(axis=-1)
 
 
 def _at_speed(task, position, velocity):
   del position
-  return -np.abs(velocity[:, 0] - task)
+  return -abs(velocity[..., 0] - task)
 
 
 def _near_goal(task, position, velocity):
   del velocity
-  return -np.sum(np.abs(position - task), axis=-1)
+  return -abs(position - task).sum(axis=-1)
 
 
 def _forward(task, position, velocity):
   del task, position
-  return velocity[:, 0]
+  return velocity[..., 0]
 
 
-# When the robot is well: (qpos [n, nq], qvel [n, nv]) -> [n] bool.
+# When the robot is well: (qpos [..., nq], qvel [..., nv]) -> [...] bool.
 
 
 def _ant_is_well(qpos, qvel):
   del qvel  # Non-finite states end the rollout of any robot.
-  return (qpos[:, 2] >= 0.0) & (qpos[:, 2] <= 1.0)
+  return (qpos[..., 2] >= 0.0) & (qpos[..., 2] <= 1.0)
 
 
 def _walker2d_is_well(qpos, qvel):
   del qvel
-  height, angle = qpos[:, 1], qpos[:, 2]
-  return (height > 0.8) & (height < 2.0) & (np.abs(angle) < 1.0)
+  height, angle = qpos[..., 1], qpos[..., 2]
+  return (height > 0.8) & (height < 2.0) & (abs(angle) < 1.0)
 
 
 def _hopper_is_well(qpos, qvel):
-  height, angle = qpos[:, 1], qpos[:, 2]
+  height, angle = qpos[..., 1], qpos[..., 2]
   return (
     (height > 0.7)
-    & (np.abs(angle) < 0.2)
-    & (np.abs(qpos[:, 2:]) < 100.0).all(axis=-1)
-    & (np.abs(qvel) < 100.0).all(axis=-1)
+    & (abs(angle) < 0.2)
+    & (abs(qpos[..., 2:]) < 100.0).all(axis=-1)
+    & (abs(qvel) < 100.0).all(axis=-1)
   )
 
 
 def _humanoid_is_well(qpos, qvel):
   del qvel
-  return (qpos[:, 2] >= 1.0) & (qpos[:, 2] <= 2.0)
+  return (qpos[..., 2] >= 1.0) & (qpos[..., 2] <= 2.0)
 
 
 def _half_cheetah(sample_tasks, progress):
@@ -213,23 +181,27 @@ def _params(robot, is_well):
 
 TASKS = MappingProxyType(
   {
-    'half_cheetah_direction': _half_cheetah(_signs, _along_x),
-    'half_cheetah_velocity': _half_cheetah(_speeds(3.0), _at_speed),
-    'ant_direction': _ant(_signs, _along_x),
-    'ant_direction_2d': _ant(_unit_circle, _along_direction, (2,)),
+    'half_cheetah_direction': _half_cheetah(_SIGNS, _along_x),
+    'half_cheetah_velocity': _half_cheetah(
+      task_distributions.Speeds(3.0), _at_speed
+    ),
+    'ant_direction': _ant(_SIGNS, _along_x),
+    'ant_direction_2d': _ant(_UNIT_CIRCLE, _along_direction, (2,)),
     'ant_goal': definitions.Locomotion(
       dataclasses.replace(ANT, num_hidden_positions=0),
-      _disc(3.0),
+      task_distributions.Disc(3.0),
       task_shape=(2,),
       progress=_near_goal,
       control_cost=0.1,
       contact=_ANT_CONTACT,
       contact_is_optional=True,
     ),
-    'walker2d_direction': _walker2d(_signs, _along_x, alive_bonus=1.0),
-    'walker2d_velocity': _walker2d(_speeds(10.0), _at_speed, alive_bonus=15.0),
-    'humanoid_direction': _humanoid(_signs, _along_x),
-    'humanoid_direction_2d': _humanoid(_unit_circle, _along_direction, (2,)),
+    'walker2d_direction': _walker2d(_SIGNS, _along_x, alive_bonus=1.0),
+    'walker2d_velocity': _walker2d(
+      task_distributions.Speeds(10.0), _at_speed, alive_bonus=15.0
+    ),
+    'humanoid_direction': _humanoid(_SIGNS, _along_x),
+    'humanoid_direction_2d': _humanoid(_UNIT_CIRCLE, _along_direction, (2,)),
     'hopper_params': _params(HOPPER, _hopper_is_well),
     'walker2d_params': _params(
       dataclasses.replace(WALKER2D, frame_skip=4), _walker2d_is_well
@@ -241,31 +213,54 @@ TASKS = MappingProxyType(
 def make(
   name: str,
   *,
+  backend: str = 'mujoco',
   contact_forces: bool = False,
   num_threads: int | None = None,
-) -> environment.LocomotionEnvironment:
+  solver_iterations: int | None = None,
+  line_search_iterations: int | None = None,
+) -> Any:
   """Makes a locomotion environment.
 
   Args:
     name: a key of `TASKS`.
+    backend: `'mujoco'` simulates on the host; `'mjx'` makes the same task a
+      pure-JAX environment, for on-device training (`environments.mjx`).
     contact_forces: for the ants, whether the external forces on every body,
       clipped to ±1, are observed (84 numbers more) and cost reward. Slower: see
-      `stepping.ThreadedStepper`. The humanoids always have them.
+      `stepping.ThreadedStepper`. The humanoids always have them. `'mujoco'`
+      only.
     num_threads: how many threads step the simulations; by default as many as
-      there are processors to use.
+      there are processors to use. `'mujoco'` only.
+    solver_iterations: `'mjx'` only, see `mjx.physics.SolverSettings`, as is the
+      next.
+    line_search_iterations: likewise.
 
   Returns:
-    The environment.
+    A `LocomotionEnvironment`, or with `'mjx'` an `MjxLocomotion`.
 
   Raises:
-    ValueError: if the name is unknown, the robot has no such option, or
-      `num_threads` is less than 1.
+    ValueError: if the name is unknown, the robot or the backend has no such
+      option, there is no such environment on MJX, or a number is less than 1.
   """
   if name not in TASKS:
     raise ValueError(
       f'name: there is no MuJoCo environment {name!r}; there are '
       f'{", ".join(TASKS)}.'
     )
+  on_host = dict(contact_forces=contact_forces or None, num_threads=num_threads)
+  on_device = dict(
+    solver_iterations=solver_iterations,
+    line_search_iterations=line_search_iterations,
+  )
+  if backend == 'mjx':
+    _refuse(on_host, backend)
+    from acme_metarl.environments.mjx import locomotion as mjx_locomotion
+
+    given = {k: v for k, v in on_device.items() if v is not None}
+    return mjx_locomotion.make(name, **given)
+  if backend != 'mujoco':
+    raise ValueError(f"backend: got {backend!r}, need 'mujoco' or 'mjx'.")
+  _refuse(on_device, backend)
   task = TASKS[name]
   if contact_forces and not task.contact_is_optional:
     with_option = [k for k, row in TASKS.items() if row.contact_is_optional]
@@ -276,3 +271,12 @@ def make(
   if task.contact_is_optional and not contact_forces:
     task = dataclasses.replace(task, contact=None)
   return environment.LocomotionEnvironment(name, task, num_threads)
+
+
+def _refuse(options: Mapping[str, Any], backend: str) -> None:
+  """Refuses options that are set and mean nothing to the backend."""
+  for option, value in options.items():
+    if value is not None:
+      raise ValueError(
+        f'{option}: got {value!r}, but backend={backend!r} has no such option.'
+      )
