@@ -96,23 +96,7 @@ def make_networks(
     ValueError: if actions are neither discrete nor vectors.
   """
   action_spec = rollout_spec(environment_spec.actions)
-  num_values = getattr(action_spec, 'num_values', None)
-  if num_values is not None:
-    return MAMLNetworks(policies.categorical(num_values, config.hidden_sizes))
-  if not isinstance(action_spec, specs.Array) or len(action_spec.shape) != 1:
-    raise ValueError(
-      f'environment_spec: an action is {action_spec!r}; make_networks knows '
-      'discrete actions and vectors. Wrap a network of your own in '
-      'MAMLNetworks.'
-    )
-  return MAMLNetworks(
-    policies.gaussian(
-      action_spec.shape[0],
-      config.hidden_sizes,
-      config.init_log_std,
-      config.min_std,
-    )
-  )
+  return MAMLNetworks(config.make_policy(action_spec))
 
 
 def make_policy(

@@ -3,6 +3,7 @@
 from acme import specs
 from acme.utils import loggers
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 import pytest
 
 from acme_metarl import environments, presets
@@ -70,6 +71,23 @@ class Agent:
 
   def close(self):
     self.server.__exit__(None, None, None)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _compile_once(tmp_path_factory):
+  """Lets tests that build the same program share what XLA made of it."""
+  names = {
+    'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('xla')),
+    'jax_persistent_cache_min_compile_time_secs': 0.2,
+  }
+  before = {name: getattr(jax.config, name) for name in names}
+  for name, value in names.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
+  yield
+  for name, value in before.items():
+    jax.config.update(name, value)
+  compilation_cache.reset_cache()
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-from acme import core
 import acme
+from acme import core
 import jax
 import numpy as np
 import pytest
@@ -169,8 +169,7 @@ def test_evaluation_needs_no_adder_and_stores_nothing(agent, variables):
   metrics = returns.get_metrics()
   assert metrics.pop('environment_steps') == trial.mask.sum() == 2 * 3 * 3 * 5
   assert metrics == {
-    f'return_{k}': pytest.approx(trial.reward[:, k].sum() / 6)
-    for k in range(3)
+    f'return_{k}': pytest.approx(trial.reward[:, k].sum() / 6) for k in range(3)
   }
 
 

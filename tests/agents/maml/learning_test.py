@@ -3,9 +3,7 @@ import jax
 import numpy as np
 import pytest
 
-from acme_metarl import environments
-from acme_metarl import meta_learning
-from acme_metarl.agents import maml
+from acme_metarl import environments, meta_learning
 
 
 @pytest.fixture
@@ -30,10 +28,12 @@ def _assert_same(x, y):
 
 
 def _leaves(learner):
-  return np.concatenate([
-    np.ravel(x)
-    for x in jax.tree_util.tree_leaves(learner.get_variables(['policy']))
-  ])
+  return np.concatenate(
+    [
+      np.ravel(x)
+      for x in jax.tree_util.tree_leaves(learner.get_variables(['policy']))
+    ]
+  )
 
 
 def test_step_is_the_librarys_update(agent):
@@ -101,10 +101,12 @@ def test_what_is_not_finite_is_counted_and_never_applied(
   spoiled[1, 1, 2, 3] = np.nan
   spoiled = stages._replace(**{field: spoiled})
   before = learner.save()
-  learner._iterator = iter([
-    batch._replace(data=batch.data._replace(stages=spoiled)),
-    batch,
-  ])
+  learner._iterator = iter(
+    [
+      batch._replace(data=batch.data._replace(stages=spoiled)),
+      batch,
+    ]
+  )
   learner.step()
   _assert_same(before.params, learner.save().params)
   assert agent.logger.rows[-1]['num_skipped'] == 1
@@ -143,7 +145,9 @@ def test_variables_by_name(agent):
   )
   _assert_same(params.policy, policy)
   assert step == 0
-  assert all(isinstance(x, np.ndarray) for x in jax.tree_util.tree_leaves(policy))
+  assert all(
+    isinstance(x, np.ndarray) for x in jax.tree_util.tree_leaves(policy)
+  )
   with pytest.raises(ValueError, match='names: got critic;.*policy'):
     learner.get_variables(['critic'])
 

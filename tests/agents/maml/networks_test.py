@@ -88,7 +88,7 @@ def test_discrete_actions_get_a_softmax(make_agent):
 def test_refuses_actions_that_it_has_no_network_for(make_agent):
   agent = make_agent()
   spec = agent.spec._replace(actions={'left': agent.spec.actions})
-  with pytest.raises(ValueError, match='environment_spec.*MAMLNetworks'):
+  with pytest.raises(ValueError, match='action_spec.*policy of your own'):
     maml.make_networks(spec, agent.config.algorithm)
 
 

@@ -1,0 +1,196 @@
+"""Acme's contract on its main branch, which is not what 0.4.0 has."""
+
+import inspect
+import queue
+import threading
+import time
+
+import acme
+from acme import core
+import jax
+import numpy as np
+import pytest
+
+from acme_metarl import environments
+from acme_metarl.agents import maml
+from acme_metarl.agents.maml import replay
+
+# Of `ActorLearnerBuilder`, as of commit 0b0d2d6; '?' marks what its callers
+# may leave out.
+_CONTRACT = {
+  'make_replay_tables': ['environment_spec', 'policy'],
+  'make_dataset_iterator': ['replay_client'],
+  'make_adder': ['replay_client', 'environment_spec', 'policy'],
+  'make_actor': [
+    'random_key',
+    'policy',
+    'environment_spec',
+    'variable_source?',
+    'adder?',
+  ],
+  'make_learner': [
+    'random_key',
+    'networks',
+    'dataset',
+    'logger_fn',
+    'environment_spec',
+    'replay_client?',
+    'counter?',
+  ],
+  'make_policy': ['networks', 'environment_spec', 'evaluation?'],
+}
+
+
+@pytest.mark.parametrize('method', _CONTRACT)
+def test_signature(method):
+  parameters = inspect.signature(
+    getattr(maml.MAMLBuilder, method)
+  ).parameters.values()
+  found = [
+    p.name + '?' * (p.default is not p.empty)
+    for p in parameters
+    if p.name != 'self'
+  ]
+  assert found == _CONTRACT[method]
+  # By position and by name: the runners do both.
+  assert all(p.kind is p.POSITIONAL_OR_KEYWORD for p in parameters)
+
+
+class _Prefetcher:
+  """What `acme.jax.utils.prefetch(iterator, buffer_size=1)` is there."""
+
+  def __init__(self, iterator):
+    self._queue = queue.Queue(maxsize=1)
+    self._num_retrieved = 0
+    self.thread = threading.Thread(target=self._fill, args=(iterator,))
+    self.thread.start()
+
+  def _fill(self, iterator):
+    for element in iterator:
+      self._queue.put(element)
+
+  def __next__(self):
+    element = self._queue.get(timeout=30)
+    self._num_retrieved += 1
+    return element
+
+  def ready(self):
+    return not self._queue.empty()
+
+  def retrieved_elements(self):
+    return self._num_retrieved
+
+
+class _LearningActor(core.Actor):
+  """As `run_experiment`'s: learns in `update`, while there is data."""
+
+  def __init__(self, actor, learner, iterator, tables, sample_sizes):
+    self._actor = actor
+    self._learner = learner
+    self._iterator = iterator
+    self._tables = tables
+    self._sample_sizes = sample_sizes
+    self._learner_steps = 0
+    self.select_action = actor.select_action
+    self.observe_first = actor.observe_first
+    self.observe = actor.observe
+
+  def select_action(self, observation):
+    raise NotImplementedError
+
+  def observe_first(self, timestep):
+    raise NotImplementedError
+
+  def observe(self, action, next_timestep):
+    raise NotImplementedError
+
+  def update(self, wait=False):
+    while True:
+      if self._iterator.ready():
+        self._learner.step()
+        batches = self._iterator.retrieved_elements() - self._learner_steps
+        self._learner_steps += 1
+        assert batches == 1
+        self._actor.update()
+      else:
+        for table, size in zip(self._tables, self._sample_sizes, strict=True):
+          if not table.can_sample(size):
+            return
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize('reuse', [1, 2])
+def test_the_main_branchs_runner_drives_it(make_config, reuse):
+  config = make_config(agent={'reuse': reuse})
+  environment = environments.TrialEnvironment(
+    environments.make('navigation_2d', reward='dense'), 2, 3, 5
+  )
+  stop = threading.Event()
+  rows = []
+
+  class Logger:
+    def write(self, row):
+      rows.append(row)
+
+  builder = maml.MAMLBuilder(config, should_stop=stop.is_set)
+  environment_spec = acme.make_environment_spec(environment)
+  networks = maml.make_networks(environment_spec, config.algorithm)
+  policy = builder.make_policy(
+    networks=networks, environment_spec=environment_spec, evaluation=False
+  )
+  tables = builder.make_replay_tables(environment_spec, policy)
+  with replay.serve(tables) as client:
+    dataset = _Prefetcher(builder.make_dataset_iterator(client))
+    learner = builder.make_learner(
+      random_key=jax.random.PRNGKey(0),
+      networks=networks,
+      dataset=dataset,
+      logger_fn=lambda label, steps_key=None, instance=None: Logger(),
+      environment_spec=environment_spec,
+      replay_client=client,
+      counter=None,
+    )
+    before = learner.get_variables(['policy'])
+    adder = builder.make_adder(client, environment_spec, policy)
+    actor = builder.make_actor(
+      jax.random.PRNGKey(1),
+      policy,
+      environment_spec,
+      variable_source=learner,
+      adder=adder,
+    )
+    # The runner's: the middle of the window of the rate limiter.
+    sample_size = max(1, config.queue_size(2) * reuse // 2)
+    loop = acme.EnvironmentLoop(
+      environment,
+      _LearningActor(actor, learner, dataset, tables, [sample_size]),
+      logger=Logger(),
+    )
+    num_trials = 4
+    for _ in range(num_trials):
+      loop.run_episode()
+      time.sleep(0.1)  # Enough for the prefetcher, on any machine.
+    stop.set()
+    dataset.ready() and next(dataset)
+    dataset.thread.join(30)
+    assert not dataset.thread.is_alive()
+  # The runner leaves what it can to the next trial, so it ends one behind.
+  num_steps = len(rows)
+  assert (num_trials - 1) * reuse - 1 <= num_steps <= num_trials * reuse
+  assert all(row['lag'] <= 1 + reuse for row in rows)
+  change = jax.tree_util.tree_map(
+    lambda x, y: np.abs(x - y).max(), before, learner.get_variables(['policy'])
+  )
+  assert max(jax.tree_util.tree_leaves(change)) > 0
+
+
+def test_rollouts_must_be_those_of_the_configuration(make_config):
+  environment = environments.TrialEnvironment(
+    environments.make('navigation_2d'), 2, 4, 5
+  )
+  spec = acme.make_environment_spec(environment)
+  builder = maml.MAMLBuilder(make_config())
+  networks = maml.make_networks(spec, builder.config.algorithm)
+  policy = builder.make_policy(networks, spec)
+  with pytest.raises(ValueError, match='4 rollouts.*num_rollouts=3'):
+    builder.make_replay_tables(spec, policy)
