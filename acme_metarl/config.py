@@ -14,7 +14,9 @@ from acme_metarl import (
   baselines,
   evaluators,
   objectives,
+  policies,
   reductions,
+  types,
 )
 
 # Names of evaluators, aliases included, and the function whose options each
@@ -48,6 +50,7 @@ META_GRADIENTS = (
 SCORE_META_GRADIENTS = ('emaml', 'linearised', 'score_function')
 OUTER_OBJECTIVES = ('clipped_surrogate', 'surrogate', 'policy_gradient')
 OUTER_OPTIMIZERS = ('adam', 'sgd', 'trust_region')
+COMPUTE_DTYPES = (None, 'float32', 'float16', 'bfloat16')
 STEP_SIZES = ('fixed', 'scalar', 'per_parameter')
 
 
@@ -94,6 +97,8 @@ class AlgorithmConfig:
     hidden_sizes: hidden layers of the policy network.
     init_log_std: initial log-standard-deviation of Gaussian policies.
     min_std: smallest standard deviation of Gaussian policies.
+    compute_dtype: of the network's products, 'bfloat16' or 'float16' (fast on
+      accelerators, less precise); by default that of the observations.
     chunk_size: tasks processed at once on each device; chosen from the
       backend by default.
   """
@@ -129,6 +134,7 @@ class AlgorithmConfig:
   hidden_sizes: tuple[int, ...] = (64, 64)
   init_log_std: float = 0.0
   min_std: float = 1e-6
+  compute_dtype: str | None = None
   chunk_size: int | None = None
 
   def __post_init__(self):
@@ -159,6 +165,36 @@ class AlgorithmConfig:
     if isinstance(self.evaluator, str):
       return frozenset(_options(self.evaluator))
     return frozenset(self.evaluator_options)
+
+  def make_policy(self, action_spec: Any) -> types.Policy:
+    """Returns the policy network that an action spec asks for.
+
+    Args:
+      action_spec: of one action; one with `num_values` is discrete.
+
+    Returns:
+      A categorical policy for discrete actions, a Gaussian one for vectors.
+
+    Raises:
+      ValueError: on other actions.
+    """
+    num_values = getattr(action_spec, 'num_values', None)
+    if num_values is not None:
+      return policies.categorical(
+        num_values, self.hidden_sizes, self.compute_dtype
+      )
+    if len(getattr(action_spec, 'shape', ())) != 1:
+      raise ValueError(
+        f'action_spec: an action is {action_spec!r}; the networks of this'
+        ' library know discrete actions and vectors. Use a policy of your own.'
+      )
+    return policies.gaussian(
+      action_spec.shape[0],
+      self.hidden_sizes,
+      self.init_log_std,
+      self.min_std,
+      self.compute_dtype,
+    )
 
   def make_reduction(self) -> reductions.Reduction:
     """Returns the reduction."""
@@ -318,14 +354,16 @@ def _check_names(config: AlgorithmConfig) -> None:
     ('meta_gradient', META_GRADIENTS, False),
     ('outer_optimizer', OUTER_OPTIMIZERS, False),
     ('inner_step_sizes', STEP_SIZES, False),
+    ('compute_dtype', COMPUTE_DTYPES, False),
   ):
     value = getattr(config, name)
     if may_be_callable and callable(value):
       continue
     if value not in known:
       extra = ', or a callable' if may_be_callable else ''
+      names = ', '.join(map(str, known))
       raise ValueError(
-        f'{name} must be one of {", ".join(known)}{extra}, but got {value!r}.'
+        f'{name} must be one of {names}{extra}, but got {value!r}.'
       )
 
 

@@ -200,7 +200,7 @@ def make_trainer(
   if num_eval_tasks < 1:
     raise ValueError(f'num_eval_tasks: got {num_eval_tasks}, need at least 1.')
   if policy is None:
-    policy = make_policy(config, environment)
+    policy = config.make_policy(environment.action_spec())
   devices = tuple(devices or jax.local_devices())
   learner = meta_learning.make_meta_learner(config, policy, devices)
   sampler = _Sampler(
@@ -265,36 +265,6 @@ def make_trainer(
     return state, Log(metrics, evaluation)
 
   return Trainer(init, sampler.sample, iterate, evaluate, run)
-
-
-def make_policy(
-  config: config_lib.AlgorithmConfig,
-  environment: environment_lib.Environment,
-) -> types.Policy:
-  """The policy that an environment's action spec asks for.
-
-  Args:
-    config: sizes and standard deviations.
-    environment: anything with an `action_spec`.
-
-  Returns:
-    A categorical policy for discrete actions, a Gaussian one for others.
-
-  Raises:
-    ValueError: on continuous actions that are no vectors.
-  """
-  spec = environment.action_spec()
-  num_values = getattr(spec, 'num_values', None)
-  if num_values is not None:
-    return policies.categorical(num_values, config.hidden_sizes)
-  if len(spec.shape) != 1:
-    raise ValueError(
-      f'environment has actions of shape {spec.shape}; continuous actions'
-      ' must be vectors.'
-    )
-  return policies.gaussian(
-    spec.shape[0], config.hidden_sizes, config.init_log_std, config.min_std
-  )
 
 
 def stage_returns(trials: types.Stage) -> chex.Array:

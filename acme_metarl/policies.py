@@ -30,6 +30,7 @@ def gaussian(
   hidden_sizes: Sequence[int] = (64, 64),
   init_log_std: float = 0.0,
   min_std: float = 1e-6,
+  compute_dtype: Any = None,
 ) -> types.Policy:
   """A diagonal Gaussian: tanh network for the mean, one log-std a dimension.
 
@@ -42,6 +43,9 @@ def gaussian(
     hidden_sizes: units of the hidden layers; `()` for a linear mean.
     init_log_std: initial log-standard-deviation.
     min_std: the standard deviation never gets below this.
+    compute_dtype: of the network's products and activations, for example
+      'bfloat16'; parameters, distribution and log-probabilities stay in the
+      observation's dtype, which is the default.
 
   Returns:
     A policy; observations are `[..., n]`, or a pytree of such arrays, which
@@ -49,7 +53,7 @@ def gaussian(
   """
 
   def forward(observation):
-    mean = _network(observation, hidden_sizes, action_size)
+    mean = _network(observation, hidden_sizes, action_size, compute_dtype)
     log_std = hk.get_parameter(
       'log_std',
       (action_size,),
@@ -64,13 +68,16 @@ def gaussian(
 
 
 def categorical(
-  num_actions: int, hidden_sizes: Sequence[int] = (64, 64)
+  num_actions: int,
+  hidden_sizes: Sequence[int] = (64, 64),
+  compute_dtype: Any = None,
 ) -> types.Policy:
   """A softmax over actions on top of a tanh network.
 
   Args:
     num_actions: number of actions.
     hidden_sizes: units of the hidden layers; `()` for linear logits.
+    compute_dtype: of the network's products and activations, see `gaussian`.
 
   Returns:
     A policy; observations are `[..., n]`, or a pytree of such arrays, which
@@ -79,7 +86,7 @@ def categorical(
 
   def forward(observation):
     return distrax.Categorical(
-      logits=_network(observation, hidden_sizes, num_actions)
+      logits=_network(observation, hidden_sizes, num_actions, compute_dtype)
     )
 
   return from_haiku(forward)
@@ -172,15 +179,17 @@ class _Linear(hk.Module):
   second order too, about twice as fast as `[..., n]` does.
   """
 
-  def __init__(self, output_size: int, name: str = 'linear'):
+  def __init__(self, output_size: int, param_dtype: Any, name: str = 'linear'):
     super().__init__(name)
     self._output_size = output_size
+    self._param_dtype = param_dtype
 
   def __call__(self, x: chex.Array) -> chex.Array:
     size = (x.shape[0], self._output_size)
     xavier = hk.initializers.VarianceScaling(1.0, 'fan_avg', 'uniform')
-    w = hk.get_parameter('w', size, x.dtype, xavier)
-    b = hk.get_parameter('b', size[1:], x.dtype, jnp.zeros)
+    w = hk.get_parameter('w', size, self._param_dtype, xavier)
+    b = hk.get_parameter('b', size[1:], self._param_dtype, jnp.zeros)
+    w, b = w.astype(x.dtype), b.astype(x.dtype)
     # The derivative of this product is one as well; that of a broadcast would
     # be a slower sum.
     ones = jnp.ones((1, math.prod(x.shape[1:])), x.dtype)
@@ -190,12 +199,21 @@ class _Linear(hk.Module):
 
 
 def _network(
-  observation: chex.ArrayTree, hidden_sizes: Sequence[int], output_size: int
+  observation: chex.ArrayTree,
+  hidden_sizes: Sequence[int],
+  output_size: int,
+  compute_dtype: Any,
 ) -> chex.Array:
   x = jnp.moveaxis(flat_observation(observation), -1, 0)
+  dtype = x.dtype
+  if isinstance(compute_dtype, str):
+    # NumPy's 'bfloat16' becomes TensorFlow's own once that is loaded.
+    compute_dtype = getattr(jnp, compute_dtype)
+  x = x.astype(compute_dtype or dtype)
   for size in hidden_sizes:
-    x = jnp.tanh(_Linear(size)(x))
-  return jnp.moveaxis(_Linear(output_size)(x), 0, -1)
+    x = jnp.tanh(_Linear(size, dtype)(x))
+  x = _Linear(output_size, dtype)(x)
+  return jnp.moveaxis(x, 0, -1).astype(dtype)
 
 
 def flat_observation(observation: chex.ArrayTree) -> chex.Array:

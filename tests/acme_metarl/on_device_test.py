@@ -106,10 +106,10 @@ def test_data_of_a_step_belong_together(trials):
 
 def test_behaviour_log_prob_is_that_of_the_adapted_policy(trainer, trials):
   learner = meta_learning.make_meta_learner(
-    _config(), on_device.make_policy(_config(), _Bandit())
+    _config(), _config().make_policy(_Bandit().action_spec())
   )
   params = trainer.init(jax.random.PRNGKey(1)).meta.params
-  policy = on_device.make_policy(_config(), _Bandit())
+  policy = _config().make_policy(_Bandit().action_spec())
   for task in range(2):
     stage_0, stage_1 = (
       jax.tree_util.tree_map(lambda x, at=(task, i): jnp.asarray(x[at]), trials)
@@ -175,7 +175,7 @@ def test_update_is_that_of_the_meta_learner(trainer):
   key = jax.random.fold_in(jax.random.fold_in(state.key, 1), 0)
   trials = trainer.sample(state.meta.params, key, 4)
   learner = meta_learning.make_meta_learner(
-    _config(), on_device.make_policy(_config(), _Bandit())
+    _config(), _config().make_policy(_Bandit().action_spec())
   )
   expected, _ = jax.jit(learner.update)(state.meta, trials)
   for a, b in zip(
