@@ -15,6 +15,10 @@ from acme_metarl.launchers import outputs, plotting
 # Half of the time to compile on a CPU, and no slower code.
 COMPILER_OPTIONS = {'xla_backend_optimization_level': 1}
 
+# On-policy, estimators share derivatives sample by sample.
+SAME_GRADIENT = 'all but IS coincide'
+SAME_HESSIAN = 'doubly robust, second and\nthird order coincide'
+
 Row = dict[str, Any]
 Measured = tuple[meta_gradient_bias.Case, meta_gradient_bias.Measurement]
 _Number = TypeVar('_Number', int, float)
@@ -77,6 +81,17 @@ def measure(
   return measured
 
 
+def rounded(rows: Sequence[Row]) -> list[Row]:
+  """Returns rows whose numbers have six digits, enough for files."""
+  return [
+    {
+      name: float(f'{x:.6g}') if isinstance(x, float) else x
+      for name, x in row.items()
+    }
+    for row in rows
+  ]
+
+
 def select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
   """Returns the rows that have these entries."""
   return [
@@ -107,6 +122,20 @@ def correlation_panel(
   axes.set_title(title)
 
 
+def note(axes: Any, text: str) -> None:
+  """Writes a small remark into the lower right corner."""
+  axes.text(
+    0.97,
+    0.04,
+    text,
+    transform=axes.transAxes,
+    ha='right',
+    va='bottom',
+    color=plotting.GREY,
+    fontsize=8,
+  )
+
+
 def binary_axis(axes: Any, rows: Sequence[Row], column: str) -> None:
   """Makes a logarithmic axis that names powers of four."""
   values = unique(rows, column)
@@ -127,7 +156,7 @@ def bias_and_variance(
   rows: Sequence[Row],
   x: str,
   scale: Callable[[Row], float] = lambda row: 1.0,
-) -> None:
+) -> list[str]:
   """Draws squared bias (full) and variance (thin) on a logarithmic axis.
 
   A squared bias that its noise hides is left out.
@@ -137,7 +166,11 @@ def bias_and_variance(
     rows: of one series.
     x: column of the horizontal axis.
     scale: divides both.
+
+  Returns:
+    The estimators whose bias is nowhere to be seen.
   """
+  unseen = []
   for i, name in enumerate(unique(rows, 'estimator')):
     look = plotting.style(name, i)
     own = sorted(select(rows, estimator=name), key=lambda row: row[x])
@@ -167,8 +200,10 @@ def bias_and_variance(
         label=look.label,
       )
     else:
+      unseen.append(name)
       axes.plot([], [], color=look.color, marker=look.marker, label=look.label)
   axes.set_yscale('log')
+  return unseen
 
 
 def exit_with(name: str, error: Exception, directory: Any = None) -> None:

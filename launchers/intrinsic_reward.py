@@ -16,7 +16,7 @@ While it runs, the rows so far are in `results.partial.json`.
 
 from collections.abc import Sequence
 import pathlib
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from absl import app, flags
 
@@ -148,6 +148,13 @@ def draw(rows: Sequence[bias_studies.Row], path: pathlib.Path) -> None:
       bias_studies.correlation_panel(panel, own, 'num_trajectories', title)
       bias_studies.binary_axis(panel, own, 'num_trajectories')
       panel.set_xlabel('number of trajectories $N$')
+      if {row['off_policyness'] for row in own} == {0.0}:
+        # One step needs no Hessian, only the gradient's own derivative.
+        same = number == 1 or own[0]['hessian'] == meta_gradient_bias.EXACT
+        bias_studies.note(
+          panel,
+          bias_studies.SAME_GRADIENT if same else bias_studies.SAME_HESSIAN,
+        )
     low = min(axis.get_ylim()[0] for axis in axes)
     for panel in axes:
       panel.set_ylim(low, 1.03)
@@ -167,7 +174,7 @@ def main(argv: Sequence[str]) -> None:
   try:
     partial = directory / 'results.partial.json'
     measured = bias_studies.measure(plan.measure, plan.cases, partial)
-    rows: list[dict[str, Any]] = [meta_gradient_bias.row(*x) for x in measured]
+    rows = bias_studies.rounded([meta_gradient_bias.row(*x) for x in measured])
     outputs.write_json(directory / 'results.json', rows)
     outputs.write_csv(directory / 'results.csv', rows)
     draw(rows, directory / 'intrinsic_reward.png')

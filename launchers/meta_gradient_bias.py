@@ -396,6 +396,7 @@ def fit(measured: Sequence[bias_studies.Measured]) -> list[bias_studies.Row]:
     for variable, bound in (
       ('num_trajectories', '-1/2'),
       ('step_size', 'number of inner steps'),
+      ('num_inner_steps', 'none: exponential'),
     ):
       own = [
         (case, result)
@@ -505,7 +506,7 @@ def run(plan: Plan, directory: pathlib.Path) -> dict[str, Any]:
 
   partial = directory / 'results.partial.json'
   measured = bias_studies.measure(measure_case, plan.cases, partial)
-  rows = [meta_gradient_bias.row(*x) for x in measured]
+  rows = bias_studies.rounded([meta_gradient_bias.row(*x) for x in measured])
   return {
     'setting': {
       **dataclasses.asdict(plan.setting),
@@ -513,9 +514,9 @@ def run(plan: Plan, directory: pathlib.Path) -> dict[str, Any]:
       'seed': plan.seed,
       'devices': sorted({str(x.device_kind) for x in jax.devices()}),
     },
-    'cost': timings,
-    'reference': compare_with_reference(rows),
-    'fits': fit(measured),
+    'cost': bias_studies.rounded(timings),
+    'reference': bias_studies.rounded(compare_with_reference(rows)),
+    'fits': bias_studies.rounded(fit(measured)),
     'rows': rows,
   }
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 import functools
 import pathlib
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,16 @@ _TITLES = {
   'all': 'All three',
   'all_shared_data': 'All, inner data shared',
 }
-# On-policy, estimators share derivatives sample by sample.
 _COINCIDE = {
-  'inner': 'all but IS coincide',
-  'hessian': 'doubly robust, second and\nthird order coincide',
-  'outer': 'all but IS coincide',
+  'inner': bias_studies.SAME_GRADIENT,
+  'hessian': bias_studies.SAME_HESSIAN,
+  'outer': bias_studies.SAME_GRADIENT,
+}
+_RING = {
+  'marker': 'o',
+  'markersize': 8,
+  'markerfacecolor': 'none',
+  'markeredgewidth': 1.3,
 }
 _RATIO = 'relative to the exact one:\nsquared bias (full), variance (dashed)'
 _TRAJECTORIES = 'number of trajectories $N$'
@@ -61,39 +67,22 @@ def _decomposition(
         panel.plot(
           row['num_trajectories'],
           row['reference'],
-          marker='o',
-          markersize=8,
-          markerfacecolor='none',
-          markeredgewidth=1.3,
-          markeredgecolor=plotting.style(row['estimator']).color,
           zorder=5,
+          **_RING,
+          markeredgecolor=plotting.style(row['estimator']).color,
         )
       panel.set(xlabel=_TRAJECTORIES, ylim=(-0.06, 1.03))
       bias_studies.binary_axis(panel, own, 'num_trajectories')
       if column in _COINCIDE:
-        panel.text(
-          0.97,
-          0.05,
-          _COINCIDE[column],
-          transform=panel.transAxes,
-          ha='right',
-          va='bottom',
-          color=plotting.GREY,
-          fontsize=8,
-        )
+        bias_studies.note(panel, _COINCIDE[column])
     axes[0].set_ylabel('correlation with the exact\nmeta-gradient')
     if reference:
-      axes[0].plot(
-        [],
-        [],
-        linestyle='none',
-        marker='o',
-        markersize=8,
-        markerfacecolor='none',
-        markeredgewidth=1.3,
-        markeredgecolor='black',
-        label="Authors' code",
+      # The underscore keeps it out of the shared legend.
+      panel = axes[columns.index('all') if 'all' in columns else 0]
+      (ring,) = panel.plot(
+        [], [], label='_', linestyle='none', markeredgecolor='black', **_RING
       )
+      panel.legend([ring], ["authors' code"], loc='upper left')
     plotting.shared_legend(figure, axes)
     return figure
 
@@ -126,7 +115,7 @@ def _compositional(rows: Sequence[bias_studies.Row]) -> Any:
     ('step_size', r'step size $\alpha$', '$K$ = 6, $N$ = 32'),
     ('num_inner_steps', _INNER_STEPS, r'$\alpha$ = 3, $N$ = 32'),
   )
-  with plotting.panels(3, height=3.3) as (figure, axes):
+  with plotting.panels(3, height=3.6) as (figure, axes):
     for letter, panel, (variable, label, fixed) in zip(
       _LETTERS, axes, sweeps, strict=False
     ):
@@ -159,13 +148,17 @@ def _relative_bias(row: bias_studies.Row) -> float:
 
 
 def _hessian(rows: Sequence[bias_studies.Row]) -> Any:
-  with plotting.panels(2, width=4.6, height=3.4) as (figure, axes):
+  with plotting.panels(2, width=4.9, height=3.8) as (figure, axes):
     estimated = bias_studies.select(rows, series='estimated')
     axes[0].set_title(r'(a)  Estimated Hessians, $\alpha$ = 3, $N$ = 32')
     if estimated:
-      bias_studies.bias_and_variance(
+      unseen = bias_studies.bias_and_variance(
         axes[0], estimated, 'num_inner_steps', _exact_square
       )
+      if unseen:
+        names = ', '.join(plotting.style(x).label for x in unseen)
+        text = textwrap.fill(f'No bias seen: {names}', 40)
+        bias_studies.note(axes[0], text)
       axes[0].set(
         xlabel=_INNER_STEPS,
         ylabel=_RATIO,
@@ -210,6 +203,17 @@ def _injected(axes: Any, rows: Sequence[bias_studies.Row]) -> None:
       color=color,
       annotation_clip=False,
     )
+  axes.axvspan(0.5, 4, color=plotting.GREY, alpha=0.12, linewidth=0, zorder=0)
+  axes.text(
+    1.41,
+    0.02,
+    'published',
+    transform=axes.get_xaxis_transform(),
+    ha='center',
+    va='bottom',
+    color=plotting.GREY,
+    fontsize=8,
+  )
   axes.set(xscale='log', yscale='log', xlabel='injected error $c$')
   axes.set_ylabel('squared bias')
   axes.legend(loc='upper left', handlelength=1.6)
@@ -218,7 +222,7 @@ def _injected(axes: Any, rows: Sequence[bias_studies.Row]) -> None:
 def _off_policy(rows: Sequence[bias_studies.Row]) -> Any:
   columns = bias_studies.unique(rows, 'series')
   shown = [x for x in ('inner', 'hessian', 'outer', 'all') if x in columns]
-  with plotting.panels(len(shown) + 1, width=3.0, height=3.3) as (figure, axes):
+  with plotting.panels(len(shown) + 1, width=3.0, height=3.6) as (figure, axes):
     for letter, panel, column in zip(_LETTERS, axes, shown, strict=False):
       own = bias_studies.select(rows, series=column)
       title = f'({letter})  {_TITLES[column]}'
