@@ -3,7 +3,6 @@
 from acme import specs
 from acme.utils import loggers
 import jax
-from jax.experimental.compilation_cache import compilation_cache
 import pytest
 
 from acme_metarl import environments, presets
@@ -73,21 +72,9 @@ class Agent:
     self.server.__exit__(None, None, None)
 
 
-@pytest.fixture(autouse=True, scope='session')
-def _compile_once(tmp_path_factory):
-  """Lets tests that build the same program share what XLA made of it."""
-  names = {
-    'jax_compilation_cache_dir': str(tmp_path_factory.mktemp('xla')),
-    'jax_persistent_cache_min_compile_time_secs': 0.2,
-  }
-  before = {name: getattr(jax.config, name) for name in names}
-  for name, value in names.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
-  yield
-  for name, value in before.items():
-    jax.config.update(name, value)
-  compilation_cache.reset_cache()
+@pytest.fixture(autouse=True)
+def _compile_once(compilation_cache):
+  """Most of these tests build the same few programs."""
 
 
 @pytest.fixture

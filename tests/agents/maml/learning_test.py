@@ -1,4 +1,5 @@
 import acme
+from acme.utils import loggers
 import jax
 import numpy as np
 import pytest
@@ -14,13 +15,9 @@ def agent(make_agent):
 def _play(agent, learner, num_trials=1):
   actor = agent.make_actor(learner, agent.make_adder())
   loop = acme.EnvironmentLoop(
-    agent.environment, actor, logger=maml_logger(agent)
+    agent.environment, actor, logger=loggers.NoOpLogger()
   )
   loop.run(num_episodes=num_trials)
-
-
-def maml_logger(agent):
-  return type(agent.logger)()
 
 
 def _assert_same(x, y):
@@ -134,7 +131,7 @@ def test_restores_and_refuses_other_networks(agent, make_agent):
     one.step()
   _assert_same(learner.save(), fresh.save())
   wider = make_agent(hidden_sizes=(9,)).make_learner()
-  with pytest.raises(ValueError, match='state: .*another|state: its arrays'):
+  with pytest.raises(ValueError, match='state: its arrays'):
     wider.restore(saved)
 
 
