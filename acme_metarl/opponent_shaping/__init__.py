@@ -28,6 +28,7 @@ from acme_metarl.opponent_shaping.learning import (
   Metrics,
   State,
   exact_meta_gradient,
+  joint_payoff,
   look_ahead,
   make_learner,
 )
@@ -48,6 +49,7 @@ __all__ = [
   'estimate_value',
   'exact_meta_gradient',
   'joint_log_probs',
+  'joint_payoff',
   'look_ahead',
   'make_evaluator',
   'make_learner',

@@ -60,8 +60,6 @@ class Config:
       the discounted returns of the outer games.
     initial_scale: standard deviation of the initial logits; 0 starts both
       players at random play.
-    follow_exact: whether the players take the exact meta-gradients, whatever is
-      estimated: then different estimators are measured at the same policies.
     chunk_size: games differentiated at a time in a look-ahead, see
       `estimate_gradient`.
   """
@@ -76,7 +74,6 @@ class Config:
   outer_step_size: float = 0.1
   critic_step_size: float = 0.1
   initial_scale: float = 0.0
-  follow_exact: bool = False
   chunk_size: int = 32
 
   def __post_init__(self):
@@ -153,9 +150,14 @@ class Metrics(NamedTuple):
 def make_learner(
   game: games.RepeatedGame, config: Config
 ) -> tuple[
-  Callable[[chex.PRNGKey], State], Callable[[State], tuple[State, Metrics]]
+  Callable[[chex.PRNGKey], State], Callable[..., tuple[State, Metrics]]
 ]:
-  """Returns `init(key) -> state` and `update(state) -> (state, metrics)`."""
+  """Returns `init(key) -> state` and `update(state) -> (state, metrics)`.
+
+  `update(state, follow_exact=True)`, which may be traced, estimates as always,
+  but takes the exact meta-gradient: so different estimators can be measured at
+  the same policies.
+  """
   logits_optimizer = optax.adam(config.outer_step_size)
   critics_optimizer = optax.adam(config.critic_step_size)
 
@@ -176,11 +178,14 @@ def make_learner(
       key,
     )
 
-  def update(state: State) -> tuple[State, Metrics]:
+  def update(
+    state: State, follow_exact: chex.Numeric = False
+  ) -> tuple[State, Metrics]:
     key, look_ahead_key, outer_key = jax.random.split(state.key, 3)
-    metrics, gradient, replay, rollouts = _meta_gradient(
+    metrics, gradient, exact, replay, rollouts = _meta_gradient(
       game, config, state, look_ahead_key, outer_key
     )
+    gradient = jnp.where(follow_exact, exact, gradient)
     updates, logits_opt_state = logits_optimizer.update(
       -gradient, state.logits_opt_state
     )
@@ -243,6 +248,15 @@ def look_ahead(
   return learners, replay
 
 
+def joint_payoff(game: games.RepeatedGame, logits: chex.Array) -> chex.Array:
+  """Returns the exact payoff per round, mean of both players `[2, 5]`."""
+  first, second = logits
+  return 0.5 * (
+    games.mean_payoff(game, first, second)
+    + games.mean_payoff(game, second, first)
+  )
+
+
 def exact_meta_gradient(
   game: games.RepeatedGame, config: Config, logits: chex.Array
 ) -> chex.Array:
@@ -263,8 +277,8 @@ def _meta_gradient(
   state: State,
   look_ahead_key: chex.PRNGKey,
   outer_key: chex.PRNGKey,
-) -> tuple[Metrics, chex.Array, games.Rollouts, games.Rollouts]:
-  """Returns metrics, meta-gradients `[2, 5]`, the replay and outer games."""
+) -> tuple[Metrics, chex.Array, chex.Array, games.Rollouts, games.Rollouts]:
+  """Returns metrics, meta-gradient, the exact one, replay and outer games."""
   logits = state.logits
 
   def adapt_opponents(shapers):
@@ -294,13 +308,11 @@ def _meta_gradient(
   exact = exact_meta_gradient(game, config, logits)
   correlation = jax.vmap(derivative_accuracy.correlation)
   metrics = Metrics(
-    jnp.mean(
-      jax.vmap(functools.partial(games.mean_payoff, game))(logits, logits[::-1])
-    ),
+    joint_payoff(game, logits),
     jnp.mean(correlation(gradient, exact)),
     jnp.mean(correlation(exact_outer, exact)),
   )
-  return metrics, exact if config.follow_exact else gradient, replay, rollouts
+  return metrics, gradient, exact, replay, rollouts
 
 
 def _inner_gradient(
