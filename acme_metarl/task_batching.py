@@ -140,6 +140,31 @@ def map_over_tasks(
   return _shard(on_device, devices, sharded_output=True)(replicated, batches)
 
 
+def map_tasks(
+  function: TaskFn,
+  replicated: types.PyTree,
+  tasks: types.PyTree,
+  devices: Sequence[jax.Device],
+) -> types.PyTree:
+  """Returns function(replicated, tasks), each device doing its share of tasks.
+
+  Args:
+    function: of what all tasks share and tasks `[g, ...]`, to `[g, ...]`.
+    replicated: what all tasks share.
+    tasks: pytree `[G, ...]`.
+    devices: share the tasks out between them.
+
+  Returns:
+    Pytree `[G, ...]`.
+  """
+  num_tasks = jax.tree_util.tree_leaves(tasks)[0].shape[0]
+  index = np.arange(-num_tasks % len(devices) + num_tasks) % num_tasks
+  if len(index) != num_tasks:
+    tasks = jax.tree_util.tree_map(lambda x: x[index], tasks)
+  results = _shard(function, devices, sharded_output=True)(replicated, tasks)
+  return jax.tree_util.tree_map(lambda x: x[:num_tasks], results)
+
+
 def _shard(function, devices: Sequence[jax.Device], sharded_output: bool):
   if len(devices) == 1:
     return function
