@@ -20,7 +20,7 @@ from acme_metarl import (
 )
 
 POLICY = policies.gaussian(2, hidden_sizes=(3,))
-NUM_TASKS = 5
+NUM_TASKS = 3
 
 
 @functools.cache
@@ -106,8 +106,8 @@ class TestAdaptation:
     together = adapt(first_stages)
     reverse = adapt(_task(first_stages, slice(None, None, -1)))
     _assert_close(_task(reverse, slice(None, None, -1)), together, rtol=1e-10)
-    alone = adapt(_task(first_stages, slice(3, 4)))
-    _assert_close(_task(alone, 0), _task(together, 3), rtol=1e-10)
+    alone = adapt(_task(first_stages, slice(2, 3)))
+    _assert_close(_task(alone, 0), _task(together, 2), rtol=1e-10)
 
 
 class TestAgainstPlainPython:
@@ -271,7 +271,7 @@ class TestRefusedSteps:
   def test_non_finite_gradients_are_skipped_and_counted(self, name):
     learner = _learner(name)
     state, trials = _init(learner), _trials()
-    broken = trials._replace(reward=trials.reward.at[2, 1, 0, 0].set(jnp.nan))
+    broken = trials._replace(reward=trials.reward.at[1, 1, 0, 0].set(jnp.nan))
     new_state, metrics = learner.update(state, broken)
     _assert_close(new_state.params, state.params, rtol=0)
     epochs = 5 if name == 'promp' else 1
@@ -372,7 +372,7 @@ def test_update_can_be_vmapped_over_seeds():
 
 def test_refuses_trials_with_other_stages():
   learner = meta_learning.make_meta_learner(presets.make('promp'), POLICY)
-  with pytest.raises(ValueError, match=r'K \+ 1 = 2 stages .* got \(5, 3'):
+  with pytest.raises(ValueError, match=r'K \+ 1 = 2 stages .* got \(3, 3'):
     learner.update(_init(learner), _trials(2))
 
 
