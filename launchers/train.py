@@ -150,7 +150,7 @@ def config_from_flags(overrides: Mapping[str, str]) -> training.RunConfig:
   for_agent = {k: v for k, v in overrides.items() if k in agent_fields}
   for_algorithm = {k: v for k, v in overrides.items() if k not in agent_fields}
   try:
-    algorithm_overrides = config_flags.parse(
+    fields = config_flags.parse(
       for_algorithm, config_lib.AlgorithmConfig, taken=_ALGORITHM_FLAGS
     )
   except ValueError as error:
@@ -159,29 +159,34 @@ def config_from_flags(overrides: Mapping[str, str]) -> training.RunConfig:
       if 'no such field' in str(error)
       else str(error)
     ) from error
-  name = FLAGS.algorithm
-  if name in presets.names() and 'evaluator_options' in algorithm_overrides:
-    # Single options are changed, unless they are another evaluator's.
-    if 'evaluator' not in algorithm_overrides:
-      algorithm_overrides['evaluator_options'] = {
-        **presets.make(name).evaluator_options,
-        **algorithm_overrides['evaluator_options'],
-      }
-  elif 'evaluator' in algorithm_overrides:
-    algorithm_overrides['evaluator_options'] = {}
-  algorithm = presets.make(
-    name,
-    **{name: FLAGS[name].value for name in _ALGORITHM_FLAGS},
-    **algorithm_overrides,
-  )
   agent = maml.MAMLConfig(
-    algorithm=algorithm,
+    algorithm=_algorithm(fields),
     **{name: FLAGS[name].value for name in _AGENT_FLAGS},
     **config_flags.parse(for_agent, maml.MAMLConfig),
   )
   run_values = {name: FLAGS[name].value for name in _RUN_FLAGS}
   run_values['environment_options'] = _environment_options()
   return training.RunConfig(agent=agent, **run_values)
+
+
+def _algorithm(fields: dict[str, Any]) -> config_lib.AlgorithmConfig:
+  """The preset, with flags and other fields set."""
+  preset = presets.make(FLAGS.algorithm)
+  options = fields.pop('evaluator_options', {})
+  if 'evaluator' not in fields:  # Else the preset's are another one's.
+    options = {**preset.evaluator_options, **options}
+  try:
+    return presets.make(
+      FLAGS.algorithm,
+      evaluator_options=options,
+      **{name: FLAGS[name].value for name in _ALGORITHM_FLAGS},
+      **fields,
+    )
+  except (ImportError, AttributeError) as error:
+    raise ValueError(
+      f'--config: {", ".join(f"{k}={v}" for k, v in fields.items())} names a '
+      f'function that cannot be imported ({error}).'
+    ) from error
 
 
 def _environment_options() -> dict[str, Any]:
