@@ -11,16 +11,15 @@ fitted slopes are compared with it. See `acme_metarl.n_sample_objectives` and
 
 writes into the output directory
 * `results.json`: settings, `moments` (a row per estimator and N), `slopes` (a
-  row per power law) and `optimisation` (a row per estimator and step);
+  row per power law) and `optimisation` (a row per estimator, with its curve);
 * `results.csv`: the moments as a table;
 * `n_sample_objectives.png`.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 import logging
 import pathlib
-import sys
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from absl import app, flags
 import jax
@@ -28,9 +27,9 @@ import numpy as np
 import tqdm
 
 from acme_metarl import n_sample_toy as toy
-from acme_metarl.launchers import outputs, plotting
+from acme_metarl.launchers import bias_studies, outputs, plotting
 
-FLAGS = flags.FLAGS
+_NAME = 'n_sample_objectives'
 
 _THETA = flags.DEFINE_float(
   'theta',
@@ -73,6 +72,8 @@ _OUTPUT = flags.DEFINE_string(
   'output', 'results/n_sample_objectives', 'Directory for results and figure.'
 )
 
+# Points of an optimisation curve that are kept.
+_NUM_CURVE_POINTS = 100
 # Standard errors in a two-sided 99 % interval.
 _NUM_STDERRS = 2.576
 # Growth with N that theory gives: of variances, and of biases that are not 0.
@@ -96,7 +97,6 @@ _LOOKS = {
   'path_wise': plotting.Style('Path-wise', plotting.GREEN, '^'),
 }
 
-_Number = TypeVar('_Number', int, float)
 _Row = dict[str, Any]
 
 
@@ -126,7 +126,7 @@ def plan_from_flags() -> Plan:
   plan = Plan(
     _THETA.value,
     _SCALE.value,
-    _numbers(_NUM_SAMPLES, int),
+    tuple(sorted(bias_studies.numbers(_NUM_SAMPLES, int))),
     _FIT_FROM.value,
     _NUM_REPLICATIONS.value,
     tuple(dict.fromkeys(_ESTIMATORS.value)),
@@ -162,19 +162,6 @@ def plan_from_flags() -> Plan:
   return plan
 
 
-def _numbers(
-  flag: flags.FlagHolder[list[str]], convert: Callable[[str], _Number]
-) -> tuple[_Number, ...]:
-  """Converts a list flag, each number once, in order."""
-  try:
-    return tuple(sorted({convert(x) for x in flag.value}))
-  except ValueError as error:
-    raise ValueError(
-      f'--{flag.name} is {",".join(flag.value)!r}; it needs whole numbers with '
-      'commas between them.'
-    ) from error
-
-
 def run(plan: Plan) -> dict[str, Any]:
   """Runs the study with a progress bar; returns the content of the JSON."""
   key = jax.random.PRNGKey(plan.seed)
@@ -189,7 +176,7 @@ def run(plan: Plan) -> dict[str, Any]:
         moments.append(_measure(plan, name, own_key, num_samples))
         bar.update()
       bar.set_description(f'{name}, optimisation', refresh=False)
-      optimisation += _optimise(plan, name, jax.random.fold_in(own_key, 0))
+      optimisation.append(_optimise(plan, name, jax.random.fold_in(own_key, 0)))
       bar.update()
   return {
     'settings': plan._asdict(),
@@ -255,8 +242,8 @@ def _slopes(plan: Plan, moments: Sequence[_Row]) -> Iterator[_Row]:
       }
 
 
-def _optimise(plan: Plan, name: str, key: jax.Array) -> list[_Row]:
-  """Quantiles over runs of the gap (θ - 1)², a row per step."""
+def _optimise(plan: Plan, name: str, key: jax.Array) -> _Row:
+  """Quantiles over runs of the gap (θ - 1)²."""
 
   @jax.jit
   @jax.vmap
@@ -276,19 +263,21 @@ def _optimise(plan: Plan, name: str, key: jax.Array) -> list[_Row]:
     gap = (thetas - toy.TARGET) ** 2
   # A run that has left the range of floats counts as infinitely far.
   gap = np.nan_to_num(gap, nan=np.inf, posinf=np.inf)
-  low, median, high = np.quantile(gap, [0.05, 0.5, 0.95], 0, method='nearest')
-  further = np.mean(gap > gap[:, :1], axis=0)
-  return [
-    {
-      'estimator': name,
-      'step': step,
-      'gap_5': float(low[step]),
-      'gap_50': float(median[step]),
-      'gap_95': float(high[step]),
-      'further_than_start': float(further[step]),
-    }
-    for step in range(plan.num_steps + 1)
-  ]
+  steps = np.unique(
+    np.linspace(0, plan.num_steps, _NUM_CURVE_POINTS + 1).astype(int)
+  )
+  quantiles = np.quantile(
+    gap[:, steps], [0.05, 0.5, 0.95], axis=0, method='nearest'
+  )
+  return {
+    'estimator': name,
+    'lost': float(np.mean(gap[:, -1] > gap[:, 0])),
+    'step': steps.tolist(),
+    **{
+      f'gap_{percent}': [float(f'{x:.4g}') for x in quantile]
+      for percent, quantile in zip((5, 50, 95), quantiles, strict=True)
+    },
+  }
 
 
 def draw(plan: Plan, results: dict[str, Any], path: pathlib.Path) -> None:
@@ -333,11 +322,13 @@ def _draw_bias(axes: Any, plan: Plan, results: dict[str, Any]) -> None:
     _say_slope(axes, results['slopes'], name, 'bias', x[-1], abs(exact[-1]))
   if furthest:
     axes.text(
-      0.04,
-      0.05,
-      f'others: no bias, within {max(furthest):.1f} standard errors',
+      0.97,
+      0.95,
+      f'others: 0, within {max(furthest):.1f}\nstandard errors',
       color='#444444',
       fontsize=8,
+      ha='right',
+      va='top',
       transform=axes.transAxes,
     )
   axes.set(ylabel='|bias|', title=rf'(a)  Bias at $\theta$ = {plan.theta:g}')
@@ -380,7 +371,7 @@ def _say_slope(
     if (row['estimator'], row['quantity']) == (name, quantity):
       half = (row['high_99'] - row['low_99']) / 2
       axes.annotate(
-        f'$N^{{{row["slope"]:.2f} \\pm {half:.2f}}}$',
+        f'$N^{{{row["slope"]:.3f} \\pm {half:.3f}}}$',
         (x, y),
         xytext=(7, 0),
         textcoords='offset points',
@@ -394,18 +385,15 @@ def _finish(axes: Any, plan: Plan) -> None:
   plotting.log_x(axes)
   low, high = plan.num_samples[0], plan.num_samples[-1]
   # Room for the powers of N.
-  axes.set_xlim(low * 0.75, high * (high / low) ** 0.4)
+  axes.set_xlim(low * 0.75, high * (high / low) ** 0.55)
   axes.set_xlabel('number of samples $N$')
 
 
 def _draw_optimisation(axes: Any, plan: Plan, rows: Sequence[_Row]) -> None:
-  for name in plan.estimators:
-    look = _LOOKS[name]
-    step, median, high = (
-      _own(rows, name, column) for column in ('step', 'gap_50', 'gap_95')
-    )
-    axes.plot(step, median, color=look.color)
-    axes.plot(step, high, color=look.color, linestyle=':', linewidth=1.2)
+  for row in rows:
+    color = _LOOKS[row['estimator']].color
+    axes.plot(row['step'], row['gap_50'], color=color)
+    axes.plot(row['step'], row['gap_95'], color=color, ls=':', linewidth=1.2)
   axes.set_yscale('log')
   start = max((plan.initial_theta - toy.TARGET) ** 2, 1e-6)
   axes.set_ylim(3e-6 * start, 30 * start)
@@ -433,7 +421,7 @@ def main(argv: Sequence[str]) -> None:
     plan = plan_from_flags()
     directory = outputs.writable_directory(_OUTPUT.value)
   except ValueError as error:
-    sys.exit(f'n_sample_objectives: {error}')
+    bias_studies.exit_with(_NAME, error)
   # Else JAX tells about every kind of device that is not there.
   logging.getLogger('jax').setLevel(logging.WARNING)
   results = run(plan)
@@ -442,10 +430,7 @@ def main(argv: Sequence[str]) -> None:
     outputs.write_csv(directory / 'results.csv', results['moments'])
     draw(plan, results, directory / 'n_sample_objectives.png')
   except OSError as error:
-    sys.exit(
-      f'n_sample_objectives: cannot write to {str(directory)!r} '
-      f'({error.strerror}).'
-    )
+    bias_studies.exit_with(_NAME, error, directory)
   print(
     'Wrote results.json, results.csv and n_sample_objectives.png to '
     f'{directory}.'
