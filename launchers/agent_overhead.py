@@ -13,7 +13,7 @@ import numpy as np
 from acme_metarl import meta_learning, types
 from acme_metarl.agents import maml
 from acme_metarl.agents.maml import networks as networks_lib
-from acme_metarl.launchers import training
+from acme_metarl.launchers import run_config, training
 
 ENVIRONMENT = 'environment'
 POLICY = 'policy'
@@ -91,7 +91,7 @@ class _Clock:
 class _Direct:
   """An iteration without Acme and Reverb: the same compiled functions."""
 
-  def __init__(self, config: training.RunConfig):
+  def __init__(self, config: run_config.RunConfig):
     algorithm = config.agent.algorithm
     trial = config.trial_environment('train')
     spec = specs.make_environment_spec(trial)
@@ -174,7 +174,7 @@ class _Direct:
     )
 
 
-def measure(config: training.RunConfig, num_turns: int) -> Result:
+def measure(config: run_config.RunConfig, num_turns: int) -> Result:
   """Measures both sides in turns, after a first one that compiles.
 
   Args:
@@ -232,7 +232,7 @@ def _instrument(trainer: training.Trainer, clock: _Clock) -> None:
 class _Preparation:
   """Times `prepare` alone, which adaptation and learner contain."""
 
-  def __init__(self, config: training.RunConfig, trainer: training.Trainer):
+  def __init__(self, config: run_config.RunConfig, trainer: training.Trainer):
     algorithm = config.agent.algorithm
     spec = specs.make_environment_spec(trainer.environment)
     networks = maml.make_networks(spec, algorithm)

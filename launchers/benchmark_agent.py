@@ -22,7 +22,7 @@ from acme_metarl.launchers import (
   agent_overhead,
   host_devices,
   outputs,
-  training,
+  run_config,
 )
 
 _TARGET = 1.5
@@ -50,7 +50,7 @@ _OUTPUT = flags.DEFINE_string(
 )
 
 
-def _config() -> training.RunConfig:
+def _config() -> run_config.RunConfig:
   algorithm = presets.make(
     _ALGORITHM.value,
     num_tasks=_NUM_TASKS.value,
@@ -58,7 +58,7 @@ def _config() -> training.RunConfig:
     horizon=_HORIZON.value,
     num_inner_steps=_NUM_INNER_STEPS.value,
   )
-  return training.RunConfig(
+  return run_config.RunConfig(
     environment=_ENVIRONMENT.value,
     algorithm=_ALGORITHM.value,
     agent=maml.MAMLConfig(algorithm=algorithm),

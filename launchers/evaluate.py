@@ -13,19 +13,15 @@ import dataclasses
 import logging
 import pathlib
 import sys
-from typing import Any
 
 from absl import app, flags
 from acme import specs
 import jax
-import numpy as np
 
-from acme_metarl import environments, meta_learning
+from acme_metarl import environments
 from acme_metarl.agents import maml
-from acme_metarl.agents.maml import checkpointing
-from acme_metarl.agents.maml import networks as networks_lib
 from acme_metarl.environments import rendering
-from acme_metarl.launchers import evaluation, outputs, run_logging, training
+from acme_metarl.launchers import evaluation, outputs, run_config
 
 _CHECKPOINT = flags.DEFINE_string(
   'checkpoint',
@@ -61,78 +57,8 @@ _RENDER_ROLLOUTS = flags.DEFINE_integer(
 )
 
 
-def load(path: str) -> checkpointing.Checkpoint:
-  """Loads a checkpoint, or the newest whole one of a run.
-
-  Raises:
-    ValueError: if there is none.
-  """
-  where = pathlib.Path(path).expanduser()
-  if where.is_file():
-    return checkpointing.load(where)
-  for directory in (where / training.CHECKPOINTS, where):
-    checkpoint = checkpointing.Checkpointer(directory).load_latest()
-    if checkpoint is not None:
-      return checkpoint
-  raise ValueError(
-    f'checkpoint: there is none in {path!r}; give a file, or the log directory '
-    'of a run.'
-  )
-
-
-def meta_params(
-  config: training.RunConfig, checkpoint: checkpointing.Checkpoint
-) -> meta_learning.MetaParams:
-  """The meta-parameters that a checkpoint holds."""
-  environment = config.trial_environment('evaluation', num_tasks=1)
-  spec = specs.make_environment_spec(environment)
-  algorithm = config.agent.algorithm
-  learner = meta_learning.make_meta_learner(
-    algorithm, maml.make_networks(spec, algorithm).policy
-  )
-  template = jax.eval_shape(
-    learner.init,
-    jax.random.PRNGKey(0),
-    networks_lib.example_observation(spec),
-  )
-  template = jax.tree_util.tree_map(
-    lambda x: np.empty(x.shape, x.dtype), template
-  )
-  return checkpointing.restore_tree(template, checkpoint.arrays).params
-
-
-def confidence_rows(
-  returns: np.ndarray, confidence: float
-) -> list[dict[str, Any]]:
-  """Mean return and its interval after each number of steps.
-
-  Args:
-    returns: `[G, K+1, B]`.
-    confidence: of Student's interval over the means of the G tasks.
-
-  Returns:
-    A row per number of steps.
-  """
-  from scipy import stats
-
-  rows = run_logging.evaluation_rows(returns, 0, 0, 0.0)
-  width = stats.t.ppf(0.5 + confidence / 2, max(returns.shape[0] - 1, 1))
-  return [
-    {
-      'num_inner_steps_taken': row['num_inner_steps_taken'],
-      'return_mean': row['return_mean'],
-      'return_stderr': row['return_stderr'],
-      'return_low': row['return_mean'] - width * row['return_stderr'],
-      'return_high': row['return_mean'] + width * row['return_stderr'],
-      'num_tasks': returns.shape[0],
-      'num_rollouts': returns.shape[2],
-    }
-    for row in rows
-  ]
-
-
 def _draw(
-  config: training.RunConfig,
+  config: run_config.RunConfig,
   environment: environments.TrialEnvironment,
   evaluator: evaluation.Evaluator,
   directory: pathlib.Path,
@@ -164,9 +90,9 @@ def run() -> None:
     raise ValueError(f'confidence: got {_CONFIDENCE.value}, need in (0, 1).')
   if _SEED.value < 0:
     raise ValueError(f'seed: got {_SEED.value}, need no negative number.')
-  checkpoint = load(_CHECKPOINT.value)
-  config = training.RunConfig.from_dict(checkpoint.metadata['config'])
-  params = meta_params(config, checkpoint)
+  checkpoint = run_config.find_checkpoint(_CHECKPOINT.value)
+  config = run_config.RunConfig.from_dict(checkpoint.metadata['config'])
+  params = run_config.meta_params(config, checkpoint)
   config = _resized(config)
   directory = outputs.writable_directory(
     _OUTPUT.value
@@ -187,7 +113,7 @@ def run() -> None:
     jax.random.fold_in(jax.random.PRNGKey(config.seed), _SEED.value),
   )
   returns = evaluator.play(trial_index=0)
-  rows = confidence_rows(returns, _CONFIDENCE.value)
+  rows = evaluation.confidence_rows(returns, _CONFIDENCE.value)
   outputs.write_json(
     directory / 'results.json',
     {
@@ -218,7 +144,7 @@ def run() -> None:
   print(f'Wrote results.json and results.csv to {directory}.')
 
 
-def _resized(config: training.RunConfig) -> training.RunConfig:
+def _resized(config: run_config.RunConfig) -> run_config.RunConfig:
   """The run's configuration with the sizes that the flags ask for."""
   sizes = {
     flag.name: flag.value

@@ -13,6 +13,7 @@ import numpy as np
 
 from acme_metarl import environments, types
 from acme_metarl.agents import maml
+from acme_metarl.launchers import run_logging
 
 
 class Evaluator:
@@ -120,3 +121,33 @@ class FixedVariables(core.VariableSource):
 
   def get_variables(self, names: Any) -> list[Any]:
     return [self._variables[name] for name in names]
+
+
+def confidence_rows(
+  returns: np.ndarray, confidence: float
+) -> list[dict[str, Any]]:
+  """Mean return and its interval after each number of steps.
+
+  Args:
+    returns: `[G, K+1, B]`.
+    confidence: of Student's interval over the means of the G tasks.
+
+  Returns:
+    A row per number of steps.
+  """
+  from scipy import stats
+
+  rows = run_logging.evaluation_rows(returns, 0, 0, 0.0)
+  width = stats.t.ppf(0.5 + confidence / 2, max(returns.shape[0] - 1, 1))
+  return [
+    {
+      'num_inner_steps_taken': row['num_inner_steps_taken'],
+      'return_mean': row['return_mean'],
+      'return_stderr': row['return_stderr'],
+      'return_low': row['return_mean'] - width * row['return_stderr'],
+      'return_high': row['return_mean'] + width * row['return_stderr'],
+      'num_tasks': returns.shape[0],
+      'num_rollouts': returns.shape[2],
+    }
+    for row in rows
+  ]

@@ -31,7 +31,13 @@ from acme_metarl import config as config_lib
 from acme_metarl import environments, presets
 from acme_metarl.agents import maml
 from acme_metarl.agents.maml import checkpointing
-from acme_metarl.launchers import config_flags, host_devices, outputs, training
+from acme_metarl.launchers import (
+  config_flags,
+  host_devices,
+  outputs,
+  run_config,
+  training,
+)
 
 FLAGS = flags.FLAGS
 
@@ -132,7 +138,7 @@ flags.DEFINE_integer(
 )
 
 
-def config_from_flags(overrides: Mapping[str, str]) -> training.RunConfig:
+def config_from_flags(overrides: Mapping[str, str]) -> run_config.RunConfig:
   """Puts the configuration together.
 
   Args:
@@ -166,7 +172,7 @@ def config_from_flags(overrides: Mapping[str, str]) -> training.RunConfig:
   )
   run_values = {name: FLAGS[name].value for name in _RUN_FLAGS}
   run_values['environment_options'] = _environment_options()
-  return training.RunConfig(agent=agent, **run_values)
+  return run_config.RunConfig(agent=agent, **run_values)
 
 
 def _algorithm(fields: dict[str, Any]) -> config_lib.AlgorithmConfig:
@@ -207,23 +213,23 @@ def _default_directory(resume: bool) -> pathlib.Path:
   base = pathlib.Path('results', 'train')
   name = f'{FLAGS.environment}-{FLAGS.algorithm}-{FLAGS.seed}'
   candidate, following, number = base / name, base / name, 1
-  while (following / training.CONFIG_JSON).exists():
+  while (following / run_config.CONFIG_JSON).exists():
     number += 1
     candidate, following = following, base / f'{name}-{number}'
   return candidate if resume else following
 
 
 def _resumed_config(
-  config: training.RunConfig,
+  config: run_config.RunConfig,
   checkpoint: checkpointing.Checkpoint,
   overrides: Mapping[str, str],
-) -> training.RunConfig:
+) -> run_config.RunConfig:
   """The configuration of the run to resume, with changes that it allows.
 
   Raises:
     ValueError: if flags ask for another one.
   """
-  old = training.RunConfig.from_dict(checkpoint.metadata['config'])
+  old = run_config.RunConfig.from_dict(checkpoint.metadata['config'])
   given = [
     name
     for name in (*_RUN_FLAGS, *_AGENT_FLAGS, *_ALGORITHM_FLAGS)
@@ -253,7 +259,7 @@ def _resumed_config(
   return dataclasses.replace(old, **changes)
 
 
-def _flat(config: training.RunConfig) -> dict[str, Any]:
+def _flat(config: run_config.RunConfig) -> dict[str, Any]:
   values = config.to_dict()
   agent = values.pop('agent')
   algorithm = agent.pop('algorithm')
@@ -274,14 +280,14 @@ def run(overrides: Mapping[str, str]) -> bool:
   checkpoint = None
   if FLAGS.resume:
     checkpoint = checkpointing.Checkpointer(
-      directory / training.CHECKPOINTS
+      directory / run_config.CHECKPOINTS
     ).load_latest()
     if checkpoint is None:
       logging.warning('There is no checkpoint in %s; starting anew.', directory)
     else:
       config = _resumed_config(config, checkpoint, overrides)
       logging.info('Resuming from %s.', checkpoint.path)
-  elif (directory / training.CONFIG_JSON).exists():
+  elif (directory / run_config.CONFIG_JSON).exists():
     raise ValueError(
       f'logdir: there is a run in {str(directory)!r} already; choose another '
       'directory, or --resume it.'

@@ -1,9 +1,6 @@
 """Training on one machine: act, insert, sample, learn, in turn."""
 
-from collections.abc import Mapping
 import contextlib
-import dataclasses
-import json
 import pathlib
 import time
 from typing import Any
@@ -14,103 +11,15 @@ from acme.utils import loggers
 import jax
 import numpy as np
 
-from acme_metarl import config as config_lib
-from acme_metarl import environments
 from acme_metarl.agents import maml
 from acme_metarl.agents.maml import checkpointing, replay
-from acme_metarl.launchers import evaluation, outputs, run_logging, stopping
-
-CONFIG_JSON = 'config.json'
-CHECKPOINTS = 'checkpoints'
-
-
-@dataclasses.dataclass(frozen=True)
-class RunConfig:
-  """Everything that a run is; `config.json` holds it.
-
-  Attributes:
-    environment: a name from `environments.names()`.
-    environment_options: keyword arguments for it.
-    bootstrap_on_timeout: see `TrialEnvironment`.
-    algorithm: name of the preset that `agent` was made from.
-    agent: the agent, the number of iterations included.
-    seed: of all randomness.
-    eval_every: iterations between evaluations; the untrained policy and the
-      last one are evaluated too. 0 is never.
-    checkpoint_every: iterations between checkpoints and pictures; the end of
-      the run has both too.
-  """
-
-  environment: str = 'navigation_2d'
-  environment_options: Mapping[str, Any] = dataclasses.field(
-    default_factory=dict
-  )
-  bootstrap_on_timeout: bool = False
-  algorithm: str = 'promp_taypo2'
-  agent: maml.MAMLConfig = dataclasses.field(default_factory=maml.MAMLConfig)
-  seed: int = 0
-  eval_every: int = 10
-  checkpoint_every: int = 50
-
-  def __post_init__(self):
-    if self.environment not in environments.names():
-      raise ValueError(
-        f'environment: there is no {self.environment!r}; there are '
-        f'{", ".join(environments.names())}.'
-      )
-    if self.seed < 0:
-      raise ValueError(f'seed: got {self.seed}, need no negative number.')
-    if self.eval_every < 0:
-      raise ValueError(f'eval_every: got {self.eval_every}, need at least 0.')
-    if self.checkpoint_every < 1:
-      raise ValueError(
-        f'checkpoint_every: got {self.checkpoint_every}, need at least 1.'
-      )
-
-  @property
-  def num_iterations(self) -> int:
-    """Iterations of the whole run."""
-    return self.agent.algorithm.num_iterations
-
-  def to_dict(self) -> dict[str, Any]:
-    """Returns plain JSON types."""
-    values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-    agent = {
-      f.name: getattr(self.agent, f.name)
-      for f in dataclasses.fields(self.agent)
-    }
-    agent['algorithm'] = self.agent.algorithm.to_dict()
-    return {
-      **values,
-      'environment_options': dict(self.environment_options),
-      'agent': agent,
-    }
-
-  @classmethod
-  def from_dict(cls, values: Mapping[str, Any]) -> 'RunConfig':
-    """Reads what `to_dict` wrote."""
-    agent = dict(values['agent'])
-    agent['algorithm'] = config_lib.AlgorithmConfig.from_dict(
-      agent['algorithm']
-    )
-    return cls(**{**values, 'agent': maml.MAMLConfig(**agent)})
-
-  def trial_environment(
-    self, stream: str, seed: Any = None, **sizes: int
-  ) -> environments.TrialEnvironment:
-    """Makes the environment of a stream, its sizes the algorithm's."""
-    algorithm = self.agent.algorithm
-    arguments = {
-      name: sizes.get(name, getattr(algorithm, name))
-      for name in ('num_tasks', 'num_rollouts', 'horizon', 'num_inner_steps')
-    }
-    return environments.TrialEnvironment(
-      environments.make(self.environment, **self.environment_options),
-      **arguments,
-      seed=self.seed if seed is None else seed,
-      stream=stream,
-      bootstrap_on_timeout=self.bootstrap_on_timeout,
-    )
+from acme_metarl.launchers import (
+  evaluation,
+  outputs,
+  run_config,
+  run_logging,
+  stopping,
+)
 
 
 class Keys:
@@ -136,7 +45,7 @@ class Trainer:
     environment_steps: how many steps they took, frozen rollouts not counted.
   """
 
-  def __init__(self, config: RunConfig):
+  def __init__(self, config: run_config.RunConfig):
     """Makes the parts; `close` them."""
     self._config = config
     keys = Keys(config.seed)
@@ -206,9 +115,19 @@ class Trainer:
       **learner_row,
     }
 
-  def evaluate(self) -> np.ndarray:
-    """Returns `[G, K+1, B]` of the policy on tasks drawn anew."""
-    return self._evaluator.play(self.iteration)
+  def evaluate(self, trial_index: int | None = None) -> np.ndarray:
+    """Plays a trial of the evaluation stream.
+
+    Args:
+      trial_index: says which tasks are drawn; new ones at every iteration if
+        not given.
+
+    Returns:
+      `[G, K+1, B]` undiscounted returns.
+    """
+    return self._evaluator.play(
+      self.iteration if trial_index is None else trial_index
+    )
 
   def save(self) -> tuple[Any, dict[str, Any]]:
     """Returns arrays, and what JSON can hold."""
@@ -240,7 +159,7 @@ class Trainer:
 
 
 def run(
-  config: RunConfig,
+  config: run_config.RunConfig,
   directory: pathlib.Path,
   checkpoint: checkpointing.Checkpoint | None = None,
   use_tensorboard: bool = False,
@@ -265,7 +184,7 @@ def run(
     if checkpoint is not None:
       trainer.restore(checkpoint)
       wall_seconds = checkpoint.metadata['wall_seconds']
-    outputs.write_json(directory / CONFIG_JSON, config.to_dict())
+    outputs.write_json(directory / run_config.CONFIG_JSON, config.to_dict())
     resume_at = None if checkpoint is None else trainer.iteration
     with contextlib.closing(
       _Run(config, directory, trainer, wall_seconds, resume_at, use_tensorboard)
@@ -283,7 +202,9 @@ class _Run:
     self._directory = directory
     self._trainer = trainer
     self._start = time.monotonic() - wall_seconds
-    self._checkpointer = checkpointing.Checkpointer(directory / CHECKPOINTS)
+    self._checkpointer = checkpointing.Checkpointer(
+      directory / run_config.CHECKPOINTS
+    )
     self._saved_at = resume_at
     self._learner_log = run_logging.learner_log(
       directory, resume_at, use_tensorboard
@@ -358,24 +279,3 @@ class _Run:
     self._saved_at = self._trainer.iteration
     title = f'{self._config.algorithm}, {self._config.environment}'
     run_logging.write_curves(self._directory, title.replace('_', ' '))
-
-
-def read_config(directory: pathlib.Path) -> RunConfig:
-  """Reads the configuration of a run from its directory.
-
-  Raises:
-    ValueError: if there is no run.
-  """
-  path = directory / CONFIG_JSON
-  try:
-    return RunConfig.from_dict(json.loads(path.read_text(encoding='utf-8')))
-  except (
-    FileNotFoundError,
-    json.JSONDecodeError,
-    KeyError,
-    TypeError,
-  ) as error:
-    raise ValueError(
-      f'{str(path)!r} is no configuration of a run '
-      f'({type(error).__name__}: {error}).'
-    ) from error

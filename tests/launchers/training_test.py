@@ -15,7 +15,7 @@ from acme_metarl import environments, presets
 from acme_metarl.agents import maml
 from acme_metarl.agents.maml import checkpointing
 from acme_metarl.environments import navigation_2d
-from acme_metarl.launchers import outputs, training
+from acme_metarl.launchers import outputs, run_config, training
 
 pytestmark = pytest.mark.usefixtures('compilation_cache')
 
@@ -36,12 +36,12 @@ def _config(num_iterations=4, preset='promp_taypo2', reuse=1, **overrides):
     'checkpoint_every': 2,
     **overrides,
   }
-  return training.RunConfig(**values)
+  return run_config.RunConfig(**values)
 
 
 def _latest(directory):
   return checkpointing.Checkpointer(
-    directory / training.CHECKPOINTS
+    directory / run_config.CHECKPOINTS
   ).load_latest()
 
 
@@ -112,8 +112,8 @@ def test_files_of_a_run(straight):
 
 def test_config_reads_back(straight):
   values = json.loads((straight / 'config.json').read_text())
-  assert training.RunConfig.from_dict(values) == _config(4)
-  assert training.RunConfig.from_dict(
+  assert run_config.RunConfig.from_dict(values) == _config(4)
+  assert run_config.RunConfig.from_dict(
     _latest(straight).metadata['config']
   ) == _config(4)
 

@@ -1,0 +1,138 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+from acme_metarl import presets
+from acme_metarl.agents import maml
+from acme_metarl.agents.maml import checkpointing
+from acme_metarl.launchers import evaluation, run_config, training
+
+_ROOT = pathlib.Path(__file__).parents[2]
+pytestmark = pytest.mark.usefixtures('compilation_cache')
+
+
+@pytest.fixture(scope='module')
+def run(tmp_path_factory, compilation_cache):
+  """A short run: its directory and its trainer's own evaluation."""
+  config = run_config.RunConfig(
+    environment_options={'reward': 'dense'},
+    agent=maml.MAMLConfig(
+      presets.make(
+        'promp',
+        num_tasks=3,
+        num_rollouts=3,
+        horizon=5,
+        hidden_sizes=(8,),
+        num_outer_epochs=1,
+      )
+    ),
+  )
+  directory = tmp_path_factory.mktemp('run')
+  trainer = training.Trainer(config)
+  trainer.iterate()
+  checkpointing.Checkpointer(directory / 'checkpoints').save(1, *trainer.save())
+  returns = trainer.evaluate()
+  trainer.close()
+  return directory, config, returns
+
+
+@pytest.fixture
+def evaluator(run):
+  directory, config, _ = run
+  environment = config.trial_environment('evaluation')
+  builder = maml.MAMLBuilder(config.agent)
+  spec = training.specs.make_environment_spec(environment)
+  networks = maml.make_networks(spec, config.agent.algorithm)
+  checkpoint = run_config.find_checkpoint(str(directory))
+  return evaluation.Evaluator(
+    environment,
+    builder,
+    builder.make_policy(networks, spec),
+    evaluation.FixedVariables(run_config.meta_params(config, checkpoint), 1),
+    training.Keys(config.seed).evaluation,
+  )
+
+
+def test_a_checkpoint_plays_as_its_run_did(run, evaluator):
+  returns = evaluator.play(trial_index=1)
+  assert returns.shape == (3, 2, 3)
+  np.testing.assert_array_equal(returns, run[2])
+
+
+def test_nothing_leaks_from_trial_to_trial(evaluator):
+  first = evaluator.play(0)
+  second = evaluator.play(1)
+  assert np.all(first != second)
+  np.testing.assert_array_equal(evaluator.play(0), first)
+
+
+def test_stage_policies_are_those_that_were_played(evaluator):
+  evaluator.play(0)
+  policies = evaluator.stage_policies(num_tasks=2)
+  assert len(policies) == 2
+  observation = np.zeros((2, 4, 2), np.float32)
+  actions = [policy(observation) for policy in policies]
+  assert actions[0].shape == (2, 4, 2)
+  assert np.all(actions[0] != actions[1])
+  assert np.all(policies[0](observation) != actions[0])  # Drawn anew.
+  params = evaluator._stages.params
+  leaves = [jax.tree_util.tree_leaves(p)[0] for p in params]
+  np.testing.assert_array_equal(leaves[0][0], leaves[0][1])
+  assert np.any(leaves[1][0] != leaves[1][1])
+
+
+def test_intervals_are_students():
+  returns = np.arange(4.0).reshape(4, 1, 1)
+  (row,) = evaluation.confidence_rows(returns, 0.95)
+  assert row['return_mean'] == 1.5
+  # t with 3 degrees of freedom: 3.182; s = 1.291.
+  half = 3.1824463 * 1.2909944 / 2
+  assert row['return_low'] == pytest.approx(1.5 - half, rel=1e-6)
+  assert row['return_high'] == pytest.approx(1.5 + half, rel=1e-6)
+
+
+def _evaluate(*flags):
+  return subprocess.run(
+    [sys.executable, '-m', 'acme_metarl.launchers.evaluate', *flags],
+    cwd=_ROOT,
+    capture_output=True,
+    text=True,
+    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+  )
+
+
+def test_command_line(run):
+  directory = run[0]
+  process = _evaluate(
+    f'--checkpoint={directory}',
+    '--num_inner_steps=2',
+    '--num_tasks=4',
+    '--num_rollouts=2',
+    '--render=2',
+    '--confidence=0.9',
+  )
+  assert process.returncode == 0, process.stderr
+  output = directory / 'evaluation-00000001'
+  assert {path.name for path in output.iterdir()} == {
+    'behaviour.png',
+    'results.csv',
+    'results.json',
+  }
+  rows = json.loads((output / 'results.json').read_text())['rows']
+  assert [row['num_inner_steps_taken'] for row in rows] == [0, 1, 2]
+  for row in rows:
+    assert (row['num_tasks'], row['num_rollouts']) == (4, 2)
+    assert row['return_low'] < row['return_mean'] < row['return_high']
+    assert f'{row["return_mean"]:.4g}' in process.stdout
+
+
+def test_mistakes_are_explained(tmp_path):
+  process = _evaluate(f'--checkpoint={tmp_path}')
+  assert process.returncode == 1
+  assert process.stderr.startswith('evaluate: checkpoint: there is none in')
