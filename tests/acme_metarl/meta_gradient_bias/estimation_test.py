@@ -159,6 +159,14 @@ def test_expected_derivatives_are_exact_where_they_should_be(
   assert np.allclose(hessian, exact_hessian, atol=1e-12) == has_hessian
 
 
+def test_log_likelihood_has_no_hessian_for_a_softmax(problem):
+  """The score's derivative is the same for all actions; advantages cancel."""
+  policy = tabular.softmax_policy(problem.logits)
+  critic = tabular.state_values(problem.mdp, policy)
+  hessian = _expected_derivatives(problem, critic, policy, 'log_likelihood')[1]
+  np.testing.assert_allclose(hessian, 0.0, atol=1e-14)
+
+
 def test_behaviour_policy_leans_to_the_deterministic_one(problem):
   policy = tabular.softmax_policy(problem.logits)
   for epsilon in (0.0, 0.3):
