@@ -309,7 +309,11 @@ def main(argv: Sequence[str], overrides: Mapping[str, str]) -> None:
       raise ValueError(f'unexpected argument {argv[1]!r}; use flags only.')
     run(overrides)
   except ValueError as error:
+    logging.debug('Where it came from:', exc_info=True)
     sys.exit(f'train: {error}')
+  except KeyboardInterrupt:
+    print('train: interrupted; --resume goes on from the last checkpoint.')
+    sys.exit(130)
   except OSError as error:
     sys.exit(f'train: cannot write ({error}); the last checkpoint is intact.')
 

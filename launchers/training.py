@@ -55,6 +55,7 @@ class Trainer:
     networks = maml.make_networks(spec, config.agent.algorithm)
     policy = builder.make_policy(networks, spec)
     self._resources = contextlib.ExitStack()
+    self._resources.callback(self.environment.close)
     client = self._resources.enter_context(
       replay.serve(builder.make_replay_tables(spec, policy))
     )
@@ -81,8 +82,10 @@ class Trainer:
       logger=loggers.NoOpLogger(),
       observers=[self._returns],
     )
+    evaluation_environment = config.trial_environment('evaluation')
+    self._resources.callback(evaluation_environment.close)
     self._evaluator = evaluation.Evaluator(
-      config.trial_environment('evaluation'),
+      evaluation_environment,
       builder,
       policy,
       self.learner,

@@ -109,13 +109,12 @@ class MAMLBuilder:
         self._item_spec(environment_spec, policy),
         num_tasks=environment_spec.rewards.shape[0],
       )
-    backend = self._config.actor_backend
     return acting.MAMLActor(
       policy=policy,
       key=random_key,
       variable_source=variable_source,
       recorder=adder,
-      device=jax.local_devices(backend=backend)[0],
+      device=self._actor_device(),
     )
 
   def make_learner(
@@ -159,6 +158,16 @@ class MAMLBuilder:
       self._meta_learner(networks),
       with_distribution=not self._config.algorithm.uses_trust_region,
     )
+
+  def _actor_device(self) -> jax.Device:
+    backend = self._config.actor_backend
+    try:
+      return jax.local_devices(backend=backend)[0]
+    except RuntimeError as error:
+      raise ValueError(
+        f'actor_backend: JAX has no {backend!r} here ({error}). Name another '
+        'one, None for the default, or let JAX have it (JAX_PLATFORMS).'
+      ) from error
 
   def _meta_learner(
     self, networks: networks_lib.MAMLNetworks

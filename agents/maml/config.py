@@ -18,8 +18,9 @@ class MAMLConfig:
     max_queue_size: most tasks waiting in replay; inserting blocks beyond.
       None is two meta-batches plus what an actor inserts at once.
     replay_table_name: name of the Reverb table.
-    actor_backend: JAX backend that actors act on, one of them being a small
-      network once per step; None is JAX's default one.
+    actor_backend: JAX backend that actors act on; None is JAX's default one.
+      Observations come from the host at every step, and the network is small,
+      so the CPU is the better one as a rule.
   """
 
   algorithm: config_lib.AlgorithmConfig = dataclasses.field(

@@ -194,3 +194,9 @@ def test_rollouts_must_be_those_of_the_configuration(make_config):
   policy = builder.make_policy(networks, spec)
   with pytest.raises(ValueError, match='4 rollouts.*num_rollouts=3'):
     builder.make_replay_tables(spec, policy)
+
+
+def test_a_backend_that_is_not_there(make_agent):
+  agent = make_agent(agent={'actor_backend': 'abacus'})
+  with pytest.raises(ValueError, match="actor_backend: JAX has no 'abacus'"):
+    agent.make_actor(agent.make_learner())
