@@ -30,16 +30,15 @@ from collections.abc import Sequence
 import dataclasses
 import functools
 import pathlib
-import time
 from typing import Any, NamedTuple
 
 from absl import app, flags
 import jax
-import numpy as np
 
 from acme_metarl import derivative_accuracy, meta_gradient_bias
 from acme_metarl.launchers import (
   bias_studies,
+  meta_gradient_bias_analysis,
   meta_gradient_bias_figures,
   outputs,
 )
@@ -167,25 +166,6 @@ _BIAS_SETTINGS = {
   'num_trajectories': 32,
 }
 
-# Correlations that the authors' code gives on its own 10 MDPs, at 4 and 16
-# trajectories: shared by the project, see docs/bias_and_variance.md.
-REFERENCE = {
-  ('importance_sampling', 'inner'): (0.290, 0.541),
-  ('importance_sampling', 'hessian'): (0.056, 0.329),
-  ('importance_sampling', 'all'): (-0.013, 0.065),
-  ('doubly_robust', 'inner'): (0.798, 0.924),
-  ('doubly_robust', 'hessian'): (0.546, 0.797),
-  ('doubly_robust', 'all'): (0.166, 0.487),
-  ('taylor_1', 'inner'): (0.798, 0.924),
-  ('taylor_1', 'hessian'): (0.825, 0.942),
-  ('taylor_1', 'all'): (0.226, 0.574),
-  ('log_likelihood', 'inner'): (0.798, 0.924),
-  ('log_likelihood', 'hessian'): (0.644, 0.707),
-  ('log_likelihood', 'all'): (0.175, 0.371),
-}
-_REFERENCE_NUM_TRAJECTORIES = (4, 16)
-_REFERENCE_NUM_MDPS = 10  # Of theirs.
-
 
 class Plan(NamedTuple):
   """What the flags ask for, checked.
@@ -279,9 +259,13 @@ def _reference() -> list[meta_gradient_bias.Case]:
   return [
     case._replace(study='reference')
     for case in meta_gradient_bias.decomposition(
-      [x for x in names if x in {name for name, _ in REFERENCE}],
+      [
+        x
+        for x in names
+        if x in {name for name, _ in meta_gradient_bias_analysis.REFERENCE}
+      ],
       ('inner', 'hessian', 'all'),
-      _REFERENCE_NUM_TRAJECTORIES,
+      meta_gradient_bias_analysis.REFERENCE_NUM_TRAJECTORIES,
       meta_gradient_bias.Settings(),
     )
   ]
@@ -355,137 +339,6 @@ def _off_policy() -> list[meta_gradient_bias.Case]:
   return cases
 
 
-def compare_with_reference(
-  rows: Sequence[bias_studies.Row],
-) -> list[bias_studies.Row]:
-  """Returns our correlations beside those of the authors' code.
-
-  The standard error of theirs, on 10 MDPs, is taken from the spread of ours.
-  """
-  compared = []
-  for row in bias_studies.select(rows, study='reference'):
-    number = row['num_trajectories']
-    index = _REFERENCE_NUM_TRAJECTORIES.index(number)
-    theirs = REFERENCE[row['estimator'], row['series']][index]
-    spread = row['correlation_stderr'] * row['num_mdps'] ** 0.5
-    stderr = spread * (1 / row['num_mdps'] + 1 / _REFERENCE_NUM_MDPS) ** 0.5
-    compared.append(
-      {
-        'estimator': row['estimator'],
-        'column': row['series'],
-        'num_trajectories': number,
-        'num_mdps': row['num_mdps'],
-        'correlation': row['correlation_mean'],
-        'reference': theirs,
-        'combined_stderr': stderr,
-        'difference_in_stderrs': (row['correlation_mean'] - theirs) / stderr,
-      }
-    )
-  return compared
-
-
-def fit(measured: Sequence[bias_studies.Measured]) -> list[bias_studies.Row]:
-  """Fits power laws to squared biases; see `docs/bias_and_variance.md`.
-
-  Exponents are those of the bias itself, half of the squared one's. Where a
-  bias is lost in its noise, or has grown to a third of the exact
-  meta-gradient's norm and saturates, it is not part of a fit.
-  """
-  fits = []
-  for estimator in _names(measured, 'compositional'):
-    for variable, bound in (
-      ('num_trajectories', '-1/2'),
-      ('step_size', 'number of inner steps'),
-      ('num_inner_steps', 'none: exponential'),
-    ):
-      own = [
-        (case, result)
-        for case, result in measured
-        if (case.study, case.series) == ('compositional', variable)
-        and case.estimator == estimator
-        and _is_in_range(case, result)
-      ]
-      fits.append(_fit('compositional', estimator, variable, bound, own))
-  injected = [x for x in measured if x[0].series == 'injected']
-  for num_steps in dict.fromkeys(
-    c.settings.num_inner_steps for c, _ in injected
-  ):
-    own = [x for x in injected if x[0].settings.num_inner_steps == num_steps]
-    for name, low, high in (('small', 0, 4), ('large', 256, np.inf)):
-      some = [x for x in own if low <= x[0].settings.hessian_error <= high]
-      fits.append(
-        _fit(
-          f'injected, {name}, {num_steps} inner steps',
-          meta_gradient_bias.EXACT,
-          'hessian_error',
-          'number of inner steps - 1',
-          some,
-        )
-      )
-  return fits
-
-
-def _names(measured, study: str) -> list[str]:
-  return list(
-    dict.fromkeys(c.estimator for c, _ in measured if c.study == study)
-  )
-
-
-def _is_in_range(case, result) -> bool:
-  row = meta_gradient_bias.row(case, result)
-  saturates = row['squared_bias_mean'] > 0.1 * row['exact_square_mean']
-  return bias_studies.is_significant(row) and not saturates
-
-
-def _fit(study, estimator, variable, bound, measured) -> bias_studies.Row:
-  x = [getattr(case.settings, variable) for case, _ in measured]
-  y = [result.squared_bias for _, result in measured]
-  law = meta_gradient_bias.fit_power_law(
-    np.array(x), np.stack(y, -1) if y else np.zeros((1, 0))
-  )
-  return {
-    'study': study,
-    'estimator': estimator,
-    'variable': variable,
-    'points': x,
-    'exponent': law.exponent / 2,
-    'low': law.low / 2,
-    'high': law.high / 2,
-    'exponent_of_bound': bound,
-  }
-
-
-def time_batches(
-  plan: Plan, measure: meta_gradient_bias.Measure
-) -> list[bias_studies.Row]:
-  """Times one batch of trials, everything estimated from 64 trajectories."""
-  timings = []
-  for estimator in plan.estimators:
-    case = meta_gradient_bias.Case(
-      'cost',
-      'all',
-      estimator,
-      meta_gradient_bias.parts_of_column('all', estimator),
-      _settings(),
-    )
-    seconds = []
-    for _ in range(4):
-      start = time.perf_counter()
-      measure(case)
-      seconds.append(time.perf_counter() - start)
-    timings.append(
-      {
-        'estimator': estimator,
-        'num_mdps': plan.num_mdps,
-        'num_trials': meta_gradient_bias.BATCH_SIZE,
-        'num_trajectories': case.settings.num_trajectories,
-        'seconds': min(seconds[1:]),
-        'first_call_seconds': seconds[0],
-      }
-    )
-  return timings
-
-
 def run(plan: Plan, directory: pathlib.Path) -> dict[str, Any]:
   """Runs the studies; returns what `results.json` holds."""
   make = functools.partial(
@@ -497,7 +350,9 @@ def run(plan: Plan, directory: pathlib.Path) -> dict[str, Any]:
     compiler_options=bias_studies.COMPILER_OPTIONS,
   )
   measure = make(setting=plan.setting, num_mdps=plan.num_mdps)
-  timings = time_batches(plan, measure)
+  timings = meta_gradient_bias_analysis.time_batches(
+    plan.estimators, _settings(), measure
+  )
   measure_reference = make(num_mdps=plan.num_reference_mdps)
 
   def measure_case(case, on_batch):
@@ -515,8 +370,10 @@ def run(plan: Plan, directory: pathlib.Path) -> dict[str, Any]:
       'devices': sorted({str(x.device_kind) for x in jax.devices()}),
     },
     'cost': bias_studies.rounded(timings),
-    'reference': bias_studies.rounded(compare_with_reference(rows)),
-    'fits': bias_studies.rounded(fit(measured)),
+    'reference': bias_studies.rounded(
+      meta_gradient_bias_analysis.compare_with_reference(rows)
+    ),
+    'fits': bias_studies.rounded(meta_gradient_bias_analysis.fit(measured)),
     'rows': rows,
   }
 

@@ -19,6 +19,7 @@ compiled program and not part of it, so that one compilation serves a study.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -268,40 +269,9 @@ def make_estimate(
       name: derivative_accuracy.make_evaluator(name) for name in estimators
     }
 
-  def derivative(number, key, problem, logits, settings, of):
-    """`of` an objective, a function of logits: exact or from samples."""
-    mdp = problem.mdp
-
-    def exact():
-      return of(lambda x: tabular.value(mdp, x))
-
-    def sampled():
-      data_key, critic_key = jax.random.split(key)
-      behaviour = behaviour_policy(problem, logits, settings.off_policyness)
-      critic = noisy_critic(
-        critic_key, tabular.state_values(mdp, behaviour), settings.critic_noise
-      )
-
-      def chunk(trajectories, weights):
-        data = prepare(mdp, behaviour, critic, trajectories)
-        branches = [
-          lambda e=evaluator: of(surrogate(e, data, weights))
-          for evaluator in estimators.values()
-        ]
-        return lax.switch(number - 1, branches)
-
-      return sum_over_chunks(
-        chunk,
-        data_key,
-        mdp,
-        behaviour,
-        settings.num_trajectories,
-        horizon,
-      )
-
-    if not estimators:
-      return exact()
-    return lax.cond(number == 0, exact, sampled)
+  derivative = functools.partial(
+    _derivative, tuple(estimators.values()), horizon
+  )
 
   def estimate(key, problem, parts, settings):
     num_steps = jnp.minimum(settings.num_inner_steps, max_inner_steps)
@@ -355,3 +325,57 @@ def make_estimate(
     return lax.fori_loop(0, num_steps, backward, outer)
 
   return estimate
+
+
+def _derivative(
+  estimators: tuple[evaluators.Evaluator, ...],
+  horizon: int,
+  number: chex.Array,
+  key: chex.PRNGKey,
+  problem: Problem,
+  logits: chex.Array,
+  settings: Settings,
+  of: Callable[[Callable[[chex.Array], chex.Array]], chex.Array],
+) -> chex.Array:
+  """A derivative of V(x_0): exact, or an estimator's average.
+
+  Args:
+    estimators: evaluators.
+    horizon: T.
+    number: 0 for exact, otherwise 1 + the estimator's index.
+    key: random key.
+    problem: the problem.
+    logits: `[X, A]` of the current policy.
+    settings: numbers of the estimate.
+    of: takes an objective, a function of logits, to the derivative.
+
+  Returns:
+    What `of` returns.
+  """
+  mdp = problem.mdp
+
+  def exact():
+    return of(lambda x: tabular.value(mdp, x))
+
+  def sampled():
+    data_key, critic_key = jax.random.split(key)
+    behaviour = behaviour_policy(problem, logits, settings.off_policyness)
+    critic = noisy_critic(
+      critic_key, tabular.state_values(mdp, behaviour), settings.critic_noise
+    )
+
+    def chunk(trajectories, weights):
+      data = prepare(mdp, behaviour, critic, trajectories)
+      branches = [
+        lambda e=evaluator: of(surrogate(e, data, weights))
+        for evaluator in estimators
+      ]
+      return lax.switch(number - 1, branches)
+
+    return sum_over_chunks(
+      chunk, data_key, mdp, behaviour, settings.num_trajectories, horizon
+    )
+
+  if not estimators:
+    return exact()
+  return lax.cond(number == 0, exact, sampled)
