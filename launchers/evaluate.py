@@ -92,7 +92,7 @@ def run() -> None:
     raise ValueError(f'seed: got {_SEED.value}, need no negative number.')
   checkpoint = run_config.find_checkpoint(_CHECKPOINT.value)
   config = run_config.RunConfig.from_dict(checkpoint.metadata['config'])
-  params = run_config.meta_params(config, checkpoint)
+  params = evaluation.meta_params(config, checkpoint)
   config = _resized(config)
   directory = outputs.writable_directory(
     _OUTPUT.value

@@ -11,9 +11,10 @@ import dm_env
 import jax
 import numpy as np
 
-from acme_metarl import environments, types
+from acme_metarl import environments, meta_learning, types
 from acme_metarl.agents import maml
-from acme_metarl.launchers import run_logging
+from acme_metarl.agents.maml import networks as networks_lib
+from acme_metarl.launchers import checkpointing, run_config, run_logging
 
 
 class Evaluator:
@@ -151,3 +152,24 @@ def confidence_rows(
     }
     for row in rows
   ]
+
+
+def meta_params(
+  config: run_config.RunConfig, checkpoint: checkpointing.Checkpoint
+) -> meta_learning.MetaParams:
+  """The meta-parameters that a checkpoint holds."""
+  environment = config.trial_environment('evaluation', num_tasks=1)
+  spec = specs.make_environment_spec(environment)
+  algorithm = config.agent.algorithm
+  learner = meta_learning.make_meta_learner(
+    algorithm, maml.make_networks(spec, algorithm).policy
+  )
+  template = jax.eval_shape(
+    learner.init,
+    jax.random.PRNGKey(0),
+    networks_lib.example_observation(spec),
+  )
+  template = jax.tree_util.tree_map(
+    lambda x: np.empty(x.shape, x.dtype), template
+  )
+  return checkpointing.restore_tree(template, checkpoint.arrays).params

@@ -5,15 +5,10 @@ import dataclasses
 import pathlib
 from typing import Any
 
-from acme import specs
-import jax
-import numpy as np
-
 from acme_metarl import config as config_lib
-from acme_metarl import environments, meta_learning
+from acme_metarl import environments
 from acme_metarl.agents import maml
-from acme_metarl.agents.maml import checkpointing
-from acme_metarl.agents.maml import networks as networks_lib
+from acme_metarl.launchers import checkpointing
 
 CONFIG_JSON = 'config.json'
 CHECKPOINTS = 'checkpoints'
@@ -125,24 +120,3 @@ def find_checkpoint(path: str) -> checkpointing.Checkpoint:
     f'checkpoint: there is none in {path!r}; give a file, or the log directory '
     'of a run.'
   )
-
-
-def meta_params(
-  config: RunConfig, checkpoint: checkpointing.Checkpoint
-) -> meta_learning.MetaParams:
-  """The meta-parameters that a checkpoint holds."""
-  environment = config.trial_environment('evaluation', num_tasks=1)
-  spec = specs.make_environment_spec(environment)
-  algorithm = config.agent.algorithm
-  learner = meta_learning.make_meta_learner(
-    algorithm, maml.make_networks(spec, algorithm).policy
-  )
-  template = jax.eval_shape(
-    learner.init,
-    jax.random.PRNGKey(0),
-    networks_lib.example_observation(spec),
-  )
-  template = jax.tree_util.tree_map(
-    lambda x: np.empty(x.shape, x.dtype), template
-  )
-  return checkpointing.restore_tree(template, checkpoint.arrays).params

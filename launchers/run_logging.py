@@ -1,17 +1,22 @@
-"""What a run writes and shows: tables, curves, progress."""
+"""What a run writes and shows: tables, curves, progress.
+
+Loggers have the interface of Acme's, which is loaded for TensorBoard only.
+"""
 
 from collections.abc import Mapping, Sequence
 import csv
 import os
 import pathlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from acme.utils import loggers
 import numpy as np
 import tqdm
 
 from acme_metarl.launchers import outputs, plotting
+
+if TYPE_CHECKING:
+  from acme.utils import loggers
 
 LEARNER_CSV = 'learner.csv'
 EVALUATION_CSV = 'evaluation.csv'
@@ -27,7 +32,7 @@ CURVES_PNG = 'curves.png'
 TENSORBOARD = 'tensorboard'
 
 
-class CSVLogger(loggers.Logger):
+class CSVLogger:
   """A table that survives its run: it is flushed row by row, and resumed.
 
   (Acme's own says of itself that it does not support pre-emption, and sorts
@@ -90,7 +95,7 @@ class CSVLogger(loggers.Logger):
     )
 
 
-class RowCollector(loggers.Logger):
+class RowCollector:
   """Keeps what was written last, for who puts rows together."""
 
   def __init__(self):
@@ -110,10 +115,10 @@ class RowCollector(loggers.Logger):
     pass
 
 
-class _EvaluationSummary(loggers.Logger):
+class _EvaluationSummary:
   """One scalar per number of adaptation steps, where tables have one row."""
 
-  def __init__(self, logger: loggers.Logger):
+  def __init__(self, logger: 'loggers.Logger'):
     self._logger = logger
 
   def write(self, data: Mapping[str, Any]) -> None:
@@ -131,25 +136,31 @@ class _EvaluationSummary(loggers.Logger):
 
 def learner_log(
   directory: pathlib.Path, resume_at: int | None, use_tensorboard: bool
-) -> loggers.Logger:
+) -> 'loggers.Logger':
   """Opens `learner.csv`, and TensorBoard's files if asked to."""
-  log = [CSVLogger(directory / LEARNER_CSV, None, resume_at)]
-  if use_tensorboard:
-    log.append(_summary(directory, 'learner'))
-  return loggers.Dispatcher(log)
+  table = CSVLogger(directory / LEARNER_CSV, None, resume_at)
+  if not use_tensorboard:
+    return table
+  return _both(table, _summary(directory, 'learner'))
 
 
 def evaluation_log(
   directory: pathlib.Path, resume_at: int | None, use_tensorboard: bool
-) -> loggers.Logger:
+) -> 'loggers.Logger':
   """Opens `evaluation.csv`, and TensorBoard's files if asked to."""
-  log = [CSVLogger(directory / EVALUATION_CSV, EVALUATION_COLUMNS, resume_at)]
-  if use_tensorboard:
-    log.append(_EvaluationSummary(_summary(directory, 'evaluation')))
-  return loggers.Dispatcher(log)
+  table = CSVLogger(directory / EVALUATION_CSV, EVALUATION_COLUMNS, resume_at)
+  if not use_tensorboard:
+    return table
+  return _both(table, _EvaluationSummary(_summary(directory, 'evaluation')))
 
 
-def _summary(directory: pathlib.Path, label: str) -> loggers.Logger:
+def _both(*all_loggers: 'loggers.Logger') -> 'loggers.Logger':
+  from acme.utils import loggers
+
+  return loggers.Dispatcher(all_loggers)
+
+
+def _summary(directory: pathlib.Path, label: str) -> 'loggers.Logger':
   from acme.utils.loggers import tf_summary
 
   return tf_summary.TFSummaryLogger(
@@ -181,14 +192,14 @@ class Progress:
       desc='Compiling',
     )
 
-  def advance(self, row: Mapping[str, Any]) -> None:
-    """One iteration more, and its row of `learner.csv`."""
+  def advance(self, row: Mapping[str, Any], count: int = 1) -> None:
+    """So many iterations more, and the last one's row of `learner.csv`."""
     returns = _arrow(
       [value for name, value in row.items() if name.startswith('return_')]
     )
     self._bar.set_description('Training', refresh=False)
     self._bar.set_postfix_str(f'returns {returns}', refresh=False)
-    self._bar.update()
+    self._bar.update(count)
 
   def say(self, text: str) -> None:
     """Prints a line without tearing the bar."""

@@ -12,8 +12,9 @@ import jax
 import numpy as np
 
 from acme_metarl.agents import maml
-from acme_metarl.agents.maml import checkpointing, replay
+from acme_metarl.agents.maml import replay
 from acme_metarl.launchers import (
+  checkpointing,
   evaluation,
   outputs,
   run_config,

@@ -1,14 +1,44 @@
-"""Model-agnostic meta-reinforcement learning with pluggable evaluators."""
+"""Model-agnostic meta-reinforcement learning with pluggable evaluators.
 
-from acme_metarl.agents.maml.acting import MAMLActor as MAMLActor
-from acme_metarl.agents.maml.adding import Extras as Extras
-from acme_metarl.agents.maml.adding import Item as Item
-from acme_metarl.agents.maml.adding import TrialAdder as TrialAdder
-from acme_metarl.agents.maml.adding import TrialRecorder as TrialRecorder
-from acme_metarl.agents.maml.builder import MAMLBuilder as MAMLBuilder
-from acme_metarl.agents.maml.config import MAMLConfig as MAMLConfig
-from acme_metarl.agents.maml.learning import MAMLLearner as MAMLLearner
-from acme_metarl.agents.maml.networks import MAMLNetworks as MAMLNetworks
-from acme_metarl.agents.maml.networks import MAMLPolicy as MAMLPolicy
-from acme_metarl.agents.maml.networks import make_networks as make_networks
-from acme_metarl.agents.maml.observing import TrialReturns as TrialReturns
+A name is imported when it is first asked for, so that who needs only the
+configuration does not load Acme, Reverb and TensorFlow.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+  from acme_metarl.agents.maml.acting import MAMLActor as MAMLActor
+  from acme_metarl.agents.maml.adding import Extras as Extras
+  from acme_metarl.agents.maml.adding import Item as Item
+  from acme_metarl.agents.maml.adding import TrialAdder as TrialAdder
+  from acme_metarl.agents.maml.adding import TrialRecorder as TrialRecorder
+  from acme_metarl.agents.maml.builder import MAMLBuilder as MAMLBuilder
+  from acme_metarl.agents.maml.config import MAMLConfig as MAMLConfig
+  from acme_metarl.agents.maml.learning import MAMLLearner as MAMLLearner
+  from acme_metarl.agents.maml.networks import MAMLNetworks as MAMLNetworks
+  from acme_metarl.agents.maml.networks import MAMLPolicy as MAMLPolicy
+  from acme_metarl.agents.maml.networks import make_networks as make_networks
+  from acme_metarl.agents.maml.observing import TrialReturns as TrialReturns
+
+_MODULES = {
+  'MAMLActor': 'acting',
+  'Extras': 'adding',
+  'Item': 'adding',
+  'TrialAdder': 'adding',
+  'TrialRecorder': 'adding',
+  'MAMLBuilder': 'builder',
+  'MAMLConfig': 'config',
+  'MAMLLearner': 'learning',
+  'MAMLNetworks': 'networks',
+  'MAMLPolicy': 'networks',
+  'make_networks': 'networks',
+  'TrialReturns': 'observing',
+}
+__all__ = tuple(_MODULES)
+
+
+def __getattr__(name: str) -> Any:
+  if name not in _MODULES:
+    raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+  return getattr(importlib.import_module(f'{__name__}.{_MODULES[name]}'), name)

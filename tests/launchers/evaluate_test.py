@@ -10,8 +10,12 @@ import pytest
 
 from acme_metarl import presets
 from acme_metarl.agents import maml
-from acme_metarl.agents.maml import checkpointing
-from acme_metarl.launchers import evaluation, run_config, training
+from acme_metarl.launchers import (
+  checkpointing,
+  evaluation,
+  run_config,
+  training,
+)
 
 _ROOT = pathlib.Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures('compilation_cache')
@@ -54,7 +58,7 @@ def evaluator(run):
     environment,
     builder,
     builder.make_policy(networks, spec),
-    evaluation.FixedVariables(run_config.meta_params(config, checkpoint), 1),
+    evaluation.FixedVariables(evaluation.meta_params(config, checkpoint), 1),
     training.Keys(config.seed).evaluation,
   )
 

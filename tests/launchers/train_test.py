@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from acme_metarl.agents.maml import checkpointing
+from acme_metarl.launchers import checkpointing
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _SMALL = (
@@ -90,15 +90,15 @@ import json
 import sys
 from absl import flags
 from absl.testing import flagsaver
-from acme_metarl.launchers import config_flags, train
+from acme_metarl.launchers import checkpointing, config_flags, run_flags
 
 for arguments in json.loads(sys.argv[1]):
   rest, overrides = config_flags.split(['train', *arguments])
   with flagsaver.flagsaver():
-    train.FLAGS.unparse_flags()
-    train.FLAGS(rest)
+    run_flags.FLAGS.unparse_flags()
+    run_flags.FLAGS(rest)
     try:
-      config = train.config_from_flags(overrides).to_dict()
+      config = run_flags.config_from_flags(overrides).to_dict()
       print(json.dumps(config), flush=True)
     except ValueError as error:
       print(json.dumps(str(error)), flush=True)
@@ -214,7 +214,7 @@ def test_directories_are_checked_before_training(tmp_path):
 import json
 import sys
 from absl.testing import flagsaver
-from acme_metarl.launchers import train
+from acme_metarl.launchers import run_flags, train
 
 def train_now(*args):
   raise AssertionError('training started')
@@ -225,7 +225,7 @@ for argument in json.loads(sys.argv[1]):
     train.FLAGS.unparse_flags()
     argv = train.FLAGS(['train', argument])
     try:
-      train.main(argv, {})
+      run_flags.main('train', train.run, argv, {})
     except SystemExit as stop:
       print(json.dumps(stop.code))
 """

@@ -13,9 +13,8 @@ import pytest
 
 from acme_metarl import environments, presets
 from acme_metarl.agents import maml
-from acme_metarl.agents.maml import checkpointing
 from acme_metarl.environments import navigation_2d
-from acme_metarl.launchers import outputs, run_config, training
+from acme_metarl.launchers import checkpointing, outputs, run_config, training
 
 pytestmark = pytest.mark.usefixtures('compilation_cache')
 

@@ -84,7 +84,7 @@ class Checkpointer:
     text = json.dumps(dict(metadata)).encode()
     arrays[_METADATA] = np.frombuffer(text, np.uint8)
     self._directory.mkdir(parents=True, exist_ok=True)
-    path = self._directory / f'checkpoint_{step:08d}.npz'
+    path = self._directory / file_name(step)
     _write_atomically(path, arrays)
     for old in self.paths()[: -self._max_to_keep]:
       old.unlink()
@@ -98,6 +98,11 @@ class Checkpointer:
       except ValueError as error:
         logging.warning('%s Falling back to the one before.', error)
     return None
+
+
+def file_name(step: int) -> str:
+  """Name of the checkpoint of a step."""
+  return f'checkpoint_{step:08d}.npz'
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:

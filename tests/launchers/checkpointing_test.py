@@ -7,7 +7,7 @@ from absl import logging
 import numpy as np
 import pytest
 
-from acme_metarl.agents.maml import checkpointing
+from acme_metarl.launchers import checkpointing
 
 
 def _tree(value=0.0):

@@ -1,0 +1,176 @@
+"""Training in one compiled function, from the command line."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from acme_metarl.launchers import checkpointing
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_SMALL = (
+  '--num_tasks=4',
+  '--num_rollouts=4',
+  '--horizon=8',
+  '--config.hidden_sizes=8',
+  '--environment_options={"reward": "dense"}',
+  '--eval_every=2',
+  '--checkpoint_every=2',
+)
+
+
+def _start(cache, *arguments):
+  return subprocess.Popen(
+    [
+      sys.executable,
+      '-m',
+      'acme_metarl.launchers.train_on_device',
+      *_SMALL,
+      *arguments,
+    ],
+    cwd=_ROOT,
+    stdout=subprocess.PIPE,
+    stderr=subprocess.PIPE,
+    text=True,
+    env=os.environ
+    | {
+      'JAX_PLATFORMS': 'cpu',
+      'JAX_COMPILATION_CACHE_DIR': cache,
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.2',
+    },
+  )
+
+
+def _run(cache, *arguments):
+  process = _start(cache, *arguments)
+  out, err = process.communicate(timeout=240)
+  assert process.returncode == 0, err
+  return out, err
+
+
+def _rows(path):
+  with open(path, newline='', encoding='utf-8') as file:
+    return [
+      {k: v for k, v in row.items() if k != 'wall_seconds'}
+      for row in csv.DictReader(file)
+    ]
+
+
+def _arrays(directory):
+  return checkpointing.Checkpointer(directory / 'checkpoints').load_latest()
+
+
+def _assert_same_run(one, other):
+  for name in ('learner.csv', 'evaluation.csv'):
+    assert _rows(one / name) == _rows(other / name)
+  a, b = _arrays(one), _arrays(other)
+  assert a.step == b.step
+  for name in a.arrays:
+    np.testing.assert_array_equal(a.arrays[name], b.arrays[name])
+
+
+@pytest.fixture(scope='module')
+def whole(compilation_cache, tmp_path_factory):
+  """A run of five iterations."""
+  directory = tmp_path_factory.mktemp('whole') / 'run'
+  out, err = _run(
+    compilation_cache, f'--logdir={directory}', '--num_iterations=5'
+  )
+  assert 'curves.png' in out
+  assert 'adaptation steps' in err
+  return directory
+
+
+def test_writes_what_train_writes(whole):
+  assert len(_rows(whole / 'learner.csv')) == 5
+  evaluations = _rows(whole / 'evaluation.csv')
+  assert [int(row['iteration']) for row in evaluations[::2]] == [0, 2, 4, 5]
+  assert list(evaluations[0]) == [
+    'iteration',
+    'environment_steps',
+    'num_inner_steps_taken',
+    'return_mean',
+    'return_stderr',
+  ]
+  assert int(evaluations[-1]['environment_steps']) == 5 * 4 * 4 * 8 * 2
+  assert (whole / 'curves.png').stat().st_size > 1000
+  assert json.loads((whole / 'config.json').read_text())['seed'] == 0
+  # The dense reward of 8 steps from the origin to a corner at (±2, ±2).
+  assert -26 < float(evaluations[0]['return_mean']) < -18
+
+
+def test_resumed_run_is_the_same(whole, compilation_cache, tmp_path):
+  directory = tmp_path / 'run'
+  arguments = (f'--logdir={directory}', '--num_iterations=5')
+  process = _start(compilation_cache, *arguments)
+  deadline = time.monotonic() + 200
+  while _arrays(directory) is None and time.monotonic() < deadline:
+    assert process.poll() in (None, 0)
+    time.sleep(0.05)
+  process.send_signal(signal.SIGKILL)
+  process.communicate()
+  assert _arrays(directory).step < 5 or process.returncode == 0
+  _run(compilation_cache, *arguments, '--resume')
+  _assert_same_run(whole, directory)
+
+
+def test_seeds_train_at_once(whole, compilation_cache, tmp_path):
+  _run(
+    compilation_cache,
+    f'--logdir={tmp_path / "runs"}',
+    '--num_iterations=2',
+    '--num_seeds=2',
+  )
+  first, second = (
+    _rows(tmp_path / 'runs' / f'seed_{i}' / 'evaluation.csv') for i in (0, 1)
+  )
+  assert len(first) == len(second) == 4
+  assert first != second
+  for row, alone in zip(first, _rows(whole / 'evaluation.csv'), strict=False):
+    np.testing.assert_allclose(
+      float(row['return_mean']), float(alone['return_mean']), rtol=1e-3
+    )
+  config = tmp_path / 'runs' / 'seed_1' / 'config.json'
+  assert json.loads(config.read_text())['seed'] == 1
+
+
+@pytest.mark.parametrize(
+  ('arguments', 'message'),
+  [
+    (['--environment=half_cheetah_velocity'], 'backend'),
+    (['--num_seeds=0'], 'num_seeds'),
+    (['--reuse=2'], 'reuse'),
+    (['--algorithm=maml'], 'promp_taypo2'),
+  ],
+)
+def test_mistakes_end_at_once_with_one_line(
+  arguments, message, compilation_cache, tmp_path
+):
+  process = _start(
+    compilation_cache, f'--logdir={tmp_path / "run"}', *arguments
+  )
+  out, err = process.communicate(timeout=100)
+  assert process.returncode == 1
+  last = err.strip().splitlines()[-1]
+  assert last.startswith('train_on_device: ')
+  assert message in last
+  assert 'Traceback' not in err
+  assert not out
+  assert not (tmp_path / 'run' / 'learner.csv').exists()
+
+
+def test_needs_no_agent_stack():
+  code = (
+    'import sys\n'
+    "for name in ('acme', 'reverb', 'launchpad', 'tensorflow', 'mujoco'):\n"
+    '  sys.modules[name] = None\n'
+    'from acme_metarl.launchers import train_on_device\n'
+  )
+  subprocess.run([sys.executable, '-c', code], cwd=_ROOT, check=True)
