@@ -4,13 +4,13 @@
 PYTHON := .venv/bin/python
 MODERN := .venv-modern/bin/python
 WORKERS ?= 2
-# Left empty, `make train` runs the defaults.
+# For example `make train FLAGS="--seed=1"`; `--help` lists them.
 FLAGS ?=
 
 .PHONY: train test test-agent-stack test-modern lint check-learning requirements
 
 train: .venv/.ready
-	$(PYTHON) -m acme_metarl.launchers.tabular_derivatives $(FLAGS)
+	$(PYTHON) -m acme_metarl.launchers.train $(FLAGS)
 
 test: lint test-agent-stack test-modern
 

@@ -21,9 +21,12 @@ from collections.abc import Mapping
 import logging
 import sys
 
+from absl import flags
+
 from acme_metarl.launchers import host_devices, run_flags, training
 
-FLAGS = run_flags.FLAGS
+FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(run_flags)
 
 
 def run(overrides: Mapping[str, str]) -> bool:

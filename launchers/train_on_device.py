@@ -38,7 +38,8 @@ from acme_metarl.launchers import (
   stopping,
 )
 
-FLAGS = run_flags.FLAGS
+FLAGS = flags.FLAGS
+flags.adopt_module_key_flags(run_flags)
 
 _NUM_SEEDS = flags.DEFINE_integer(
   'num_seeds', 1, 'Runs to train at once, differing in their seed.'
