@@ -97,9 +97,7 @@ class _Direct:
     spec = specs.make_environment_spec(trial)
     networks = maml.make_networks(spec, algorithm)
     learner = meta_learning.make_meta_learner(algorithm, networks.policy)
-    policy = networks_lib.make_policy(
-      networks, learner, not algorithm.uses_trust_region
-    )
+    policy = maml.MAMLBuilder(config.agent).make_policy(networks, spec)
     self._algorithm = algorithm
     self._environment = trial.environment
     self._start = jax.jit(policy.start, static_argnums=1)
@@ -240,7 +238,8 @@ class _Preparation:
       algorithm, networks.policy
     ).prepare
     self._recorder = trainer.actor._recorder
-    self._one = jax.jit(jax.vmap(prepare))
+    # As the actor does it, on a CPU: task after task.
+    self._one = jax.jit(lambda stage: jax.lax.map(prepare, stage))
     self._all = jax.jit(jax.vmap(jax.vmap(prepare)))
     self._num_inner_steps = algorithm.num_inner_steps
     self._num_updates = config.agent.reuse

@@ -8,7 +8,7 @@ import chex
 import jax
 import reverb
 
-from acme_metarl import meta_learning
+from acme_metarl import meta_learning, task_batching
 from acme_metarl.agents.maml import acting, adding, learning, replay
 from acme_metarl.agents.maml import config as config_lib
 from acme_metarl.agents.maml import networks as networks_lib
@@ -151,12 +151,15 @@ class MAMLBuilder:
     published returns are those of the stochastic policy.
     """
     del environment_spec, evaluation
-    # A trust region measures from the policy before its step, which the
-    # learner has; penalties are on the distance from the behaviour policy.
+    algorithm = self._config.algorithm
     return networks_lib.make_policy(
       networks,
       self._meta_learner(networks),
-      with_distribution=not self._config.algorithm.uses_trust_region,
+      # A trust region measures from the policy before its step, which the
+      # learner has; penalties are on the distance from the behaviour policy.
+      with_distribution=not algorithm.uses_trust_region,
+      chunk_size=algorithm.chunk_size
+      or task_batching.default_chunk_size([self._actor_device()]),
     )
 
   def _actor_device(self) -> jax.Device:

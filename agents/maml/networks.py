@@ -103,6 +103,7 @@ def make_policy(
   networks: MAMLNetworks,
   learner: meta_learning.MetaLearner,
   with_distribution: bool = True,
+  chunk_size: int | None = None,
 ) -> MAMLPolicy:
   """Makes what actors run of what the learner differentiates.
 
@@ -110,6 +111,7 @@ def make_policy(
     networks: the networks.
     learner: its `prepare` and `adapt` are the ones that actors run.
     with_distribution: whether selections hold the distributions' parameters.
+    chunk_size: tasks that adapt at once, see `task_batching`; None for all.
 
   Returns:
     Pure functions, not compiled yet. `select_action` raises a `ValueError` if
@@ -149,11 +151,14 @@ def make_policy(
     return jax.vmap(select_one)(params, observation, keys)
 
   def adapt(meta_params, params, stage):
-    def adapt_one(params, stage):
+    def adapt_one(task):
+      params, stage = task
       current = meta_learning.MetaParams(params, meta_params.step_sizes)
       return learner.adapt(current, learner.prepare(stage))
 
-    return jax.vmap(adapt_one)(params, stage)
+    if chunk_size is None:
+      return jax.vmap(adapt_one)((params, stage))
+    return jax.lax.map(adapt_one, (params, stage), batch_size=chunk_size)
 
   return MAMLPolicy(init, start, select_action, adapt)
 

@@ -197,6 +197,5 @@ def test_rollouts_must_be_those_of_the_configuration(make_config):
 
 
 def test_a_backend_that_is_not_there(make_agent):
-  agent = make_agent(agent={'actor_backend': 'abacus'})
   with pytest.raises(ValueError, match="actor_backend: JAX has no 'abacus'"):
-    agent.make_actor(agent.make_learner())
+    make_agent(agent={'actor_backend': 'abacus'})

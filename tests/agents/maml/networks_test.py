@@ -133,7 +133,8 @@ def test_refuses_distributions_that_cannot_be_stored(make_agent):
     make_agent(networks=maml.MAMLNetworks(types.Policy(module.init, apply)))
 
 
-def test_adapts_each_task_as_the_library_does(make_agent):
+@pytest.mark.parametrize('chunk_size', [None, 1, 2])
+def test_adapts_each_task_as_the_library_does(make_agent, chunk_size):
   agent = make_agent()
   meta_params, params = _start(agent)
   rng = np.random.default_rng(0)
@@ -146,7 +147,14 @@ def test_adapts_each_task_as_the_library_does(make_agent):
     mask=np.ones(shape, np.float32),
     behaviour_log_prob=rng.normal(size=shape).astype(np.float32) - 3,
   )
-  adapted = jax.jit(agent.policy.adapt)(meta_params, params, stage)
+  policy = networks_lib.make_policy(
+    agent.networks,
+    meta_learning.make_meta_learner(
+      agent.config.algorithm, agent.networks.policy
+    ),
+    chunk_size=chunk_size,
+  )
+  adapted = jax.jit(policy.adapt)(meta_params, params, stage)
   learner = meta_learning.make_meta_learner(
     agent.config.algorithm, agent.networks.policy
   )
