@@ -1,9 +1,9 @@
 """Tests of the MJX environments, above all against MuJoCo itself.
 
 Tolerances: MJX computes in float32 and MuJoCo in float64; contacts multiply the
-difference. Half-cheetah, walker: 2e-3 in every observed number after 20 steps.
-The ants stumble over the rounding error itself, as MuJoCo does from a start
-1e-6 apart: all rollouts agree for a few steps, most of them for 20.
+difference. Half-cheetah, walker: 2e-3 in every observed number over 20 steps.
+The ants stumble over rounding errors as such: all rollouts agree to 0.02 for
+four steps, the median one to 2e-3 for 20. See docs/mjx.md.
 """
 
 import functools
@@ -245,7 +245,13 @@ def test_meta_training_on_device():
   state = trainer.init(jax.random.PRNGKey(0))
   new_state, metrics = jax.jit(trainer.iterate)(state)
   assert int(new_state.iteration) == 1
-  assert np.isfinite(metrics['return_mean_1'])
+  assert metrics and all(np.isfinite(x).all() for x in metrics.values())
+  changed = jax.tree_util.tree_map(
+    lambda x, y: bool((x != y).any()),
+    state.meta.params.policy,
+    new_state.meta.params.policy,
+  )
+  assert any(jax.tree_util.tree_leaves(changed))
 
 
 @pytest.mark.learning
