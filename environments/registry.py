@@ -54,8 +54,8 @@ def make(name: str, /, **options: Any) -> Any:
 
   Returns:
     An `acme_metarl.environment.Environment` (pure JAX), or a
-    `BatchedEnvironment` (MuJoCo). `environments.batch` makes the latter of
-    either.
+    `BatchedEnvironment` (MuJoCo; with `backend='mjx'` some of them are pure JAX
+    too). `environments.batch` makes the latter of either.
 
   Raises:
     ValueError: if the name is unknown, or the environment has no such option.

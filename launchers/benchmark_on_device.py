@@ -73,6 +73,10 @@ def _measure(parts: Sequence[str], task_counts: Sequence[int], start: float):
     yield from on_device_throughput.measure_iteration(config, turns, seed)
   if 'tabular' in parts:
     yield from on_device_throughput.measure_tabular(config, turns, seed)
+  if 'seeds' in parts:
+    yield from on_device_throughput.measure_seeds(
+      config, _FLAGS.num_seeds, turns, seed
+    )
   if 'environments' in parts:
     yield from on_device_throughput.measure_environments(
       config,
@@ -81,16 +85,6 @@ def _measure(parts: Sequence[str], task_counts: Sequence[int], start: float):
       turns,
       seed,
       deadline=start + _FLAGS.time_limit,
-    )
-  if 'seeds' in parts:
-    case = f'{_FLAGS.num_seeds} seeds'
-    if time.monotonic() > start + _FLAGS.time_limit:
-      yield on_device_throughput.Row(
-        'seeds', case, 'vmap / one by one', None, 'left out: no time left'
-      )
-      return
-    yield from on_device_throughput.measure_seeds(
-      config, _FLAGS.num_seeds, turns, seed
     )
 
 

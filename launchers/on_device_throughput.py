@@ -33,8 +33,12 @@ ENVIRONMENTS = (
   ('half_cheetah_direction', {'backend': 'mjx'}),
   ('ant_goal', {'backend': 'mjx'}),
 )
-# A second compilation of the same functions may take longer by this factor.
+# Seconds of making and running an environment's program, before it is known,
+# and how much longer than foreseen it may take.
+_FIRST_GUESS = 60.0
 _MARGIN = 1.5
+# Timed runs of one environment and size stop after so many seconds.
+_MAX_RUN_SECONDS = 20.0
 
 
 class Row(NamedTuple):
@@ -361,7 +365,7 @@ def measure_environments(
     config: the algorithm; `num_tasks` is one of `task_counts` in turn.
     names: of `ENVIRONMENTS`.
     task_counts: meta-batch sizes, small ones first.
-    num_turns: how often each iteration runs.
+    num_turns: how often each iteration runs, unless that takes too long.
     seed: of all randomness.
     deadline: on the clock of `time.monotonic`: what would probably end later
       is left out.
@@ -369,24 +373,26 @@ def measure_environments(
   Yields:
     Rows, as they come.
   """
-  compilation = {}
+  seen = {}  # By name: seconds to compile, and to run per task.
   for num_tasks in task_counts:
     for name in names:
       sized = dataclasses.replace(config, num_tasks=num_tasks)
       case = _case(name, sized)
-      needed = _MARGIN * compilation.get(name, 0.0)
+      to_compile, to_run = seen.get(name, (_FIRST_GUESS, 0.0))
+      # Once for warming up, once for timing.
+      needed = _MARGIN * (to_compile + 2 * to_run * num_tasks)
       if time.monotonic() + needed > deadline:
         yield Row('environments', case, 'steps', None, 'left out: no time left')
         continue
       logging.info('Measuring %s.', case)
       try:
-        seconds_to_compile, seconds = _measure_one(name, sized, num_turns, seed)
+        to_compile, seconds = _measure_one(name, sized, num_turns, seed)
       except (RuntimeError, MemoryError) as error:  # Out of memory, mostly.
         reason = str(error).partition('\n')[0]
         yield Row('environments', case, 'steps', None, f'failed: {reason}')
         continue
-      compilation[name] = seconds_to_compile
-      yield Row('environments', case, 'compilation', seconds_to_compile, 's')
+      seen[name] = (to_compile, seconds / num_tasks)
+      yield Row('environments', case, 'compilation', to_compile, 's')
       yield Row('environments', case, 'an iteration', seconds, 's')
       yield _at_least(
         STEPS_TARGET,
@@ -405,8 +411,13 @@ def _measure_one(name, config, num_turns, seed) -> tuple[float, float]:
   trainer = on_device.make_trainer(config, environments.make(name, **options))
   state = trainer.init(jax.random.PRNGKey(seed))
   whole = compile_ahead(trainer.iterate, state)
-  seconds = take_turns({'whole': lambda: whole.call(state)}, num_turns)
-  return whole.seconds, float(np.median(seconds['whole']))
+  whole.call(state)
+  seconds = []
+  while len(seconds) < num_turns and sum(seconds) < _MAX_RUN_SECONDS:
+    start = time.perf_counter()
+    whole.call(state)
+    seconds.append(time.perf_counter() - start)
+  return whole.seconds, float(np.median(seconds))
 
 
 def steps_per_iteration(config: config_lib.AlgorithmConfig) -> int:
