@@ -9,18 +9,24 @@ import pytest
 _ROOT = pathlib.Path(__file__).parents[2]
 
 
-def _benchmark(*flags):
+def _benchmark(cache, *flags):
   return subprocess.run(
     [sys.executable, '-m', 'acme_metarl.launchers.benchmark_agent', *flags],
     cwd=_ROOT,
     capture_output=True,
     text=True,
-    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    env=os.environ
+    | {
+      'JAX_PLATFORMS': 'cpu',
+      'JAX_COMPILATION_CACHE_DIR': cache,
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.2',
+    },
   )
 
 
-def test_measures_both_sides_and_the_parts(tmp_path):
+def test_measures_both_sides_and_the_parts(tmp_path, compilation_cache):
   process = _benchmark(
+    compilation_cache,
     '--num_tasks=2',
     '--num_rollouts=3',
     '--horizon=20',
@@ -52,7 +58,7 @@ def test_measures_both_sides_and_the_parts(tmp_path):
   assert 'Ratio' in process.stdout
 
 
-def test_mistakes_are_explained():
-  process = _benchmark('--environment=nowhere')
+def test_mistakes_are_explained(compilation_cache):
+  process = _benchmark(compilation_cache, '--environment=nowhere')
   assert process.returncode == 1
   assert process.stderr.startswith('benchmark_agent: environment: ')

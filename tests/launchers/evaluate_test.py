@@ -101,19 +101,25 @@ def test_intervals_are_students():
   assert row['return_high'] == pytest.approx(1.5 + half, rel=1e-6)
 
 
-def _evaluate(*flags):
+def _evaluate(cache, *flags):
   return subprocess.run(
     [sys.executable, '-m', 'acme_metarl.launchers.evaluate', *flags],
     cwd=_ROOT,
     capture_output=True,
     text=True,
-    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
+    env=os.environ
+    | {
+      'JAX_PLATFORMS': 'cpu',
+      'JAX_COMPILATION_CACHE_DIR': cache,
+      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.2',
+    },
   )
 
 
-def test_command_line(run):
+def test_command_line(run, compilation_cache):
   directory = run[0]
   process = _evaluate(
+    compilation_cache,
     f'--checkpoint={directory}',
     '--num_inner_steps=2',
     '--num_tasks=4',
@@ -136,7 +142,7 @@ def test_command_line(run):
     assert f'{row["return_mean"]:.4g}' in process.stdout
 
 
-def test_mistakes_are_explained(tmp_path):
-  process = _evaluate(f'--checkpoint={tmp_path}')
+def test_mistakes_are_explained(tmp_path, compilation_cache):
+  process = _evaluate(compilation_cache, f'--checkpoint={tmp_path}')
   assert process.returncode == 1
   assert process.stderr.startswith('evaluate: checkpoint: there is none in')
