@@ -55,8 +55,9 @@ class Log(NamedTuple):
   """What a run of N iterations reports.
 
   Attributes:
-    metrics: by name, `[N]`: those of `MetaLearner.update`, and
-      `return_mean_k`, the mean return of the training tasks at stage k.
+    metrics: by name, `[N]`: those of `MetaLearner.update`; `return_k`, the
+      mean return of the training tasks at stage k; `num_steps`, environment
+      steps.
     evaluation: `[M, G, K+1]` returns on M sets of freshly drawn tasks, before
       iterations 0, `eval_every`, 2 `eval_every`, … and after the last; the
       mean over rollouts, per task and number of inner steps taken.
@@ -74,6 +75,9 @@ class Trainer(NamedTuple):
     sample: `(params, key, num_tasks) -> trials [G, K+1, B, T, ...]`.
     iterate: `TrainState -> (TrainState, metrics)`, one iteration.
     evaluate: `TrainState -> [G, K+1]` returns on freshly drawn tasks.
+    advance: `(TrainState, n) -> (TrainState, metrics, returns)`: n ≤
+      `eval_every` iterations, then an evaluation. n may be traced; of the
+      metrics `[eval_every]` the first n mean something.
     run: `TrainState -> (TrainState, Log)`, all iterations, compiled.
   """
 
@@ -81,6 +85,7 @@ class Trainer(NamedTuple):
   sample: Callable[..., types.Stage]
   iterate: Callable[[TrainState], tuple[TrainState, dict[str, chex.Array]]]
   evaluate: Callable[[TrainState], chex.Array]
+  advance: Callable[..., tuple[TrainState, dict[str, chex.Array], chex.Array]]
   run: Callable[[TrainState], tuple[TrainState, Log]]
 
 
@@ -222,9 +227,9 @@ def make_trainer(
     )
     meta, metrics = learner.update(state.meta, trials)
     returns = jnp.mean(stage_returns(trials), axis=0)
-    metrics = dict(metrics)
+    metrics = {**metrics, 'num_steps': jnp.sum(trials.mask)}
     for stage in range(config.num_inner_steps + 1):
-      metrics[f'return_mean_{stage}'] = returns[stage]
+      metrics[f'return_{stage}'] = returns[stage]
     if on_iteration is not None:
       io_callback(on_iteration, None, state.iteration, metrics)
     return TrainState(meta, state.key, state.iteration + 1), metrics
@@ -234,37 +239,36 @@ def make_trainer(
       sampler.sample(state.meta.params, _key(state, _EVALUATE), num_eval_tasks)
     )
 
-  num_segments = config.num_iterations // eval_every
+  def advance(state: TrainState, length: chex.Numeric):
+    def step(i, carry):
+      state, history = carry
+      state, metrics = iterate(state)
+      return state, {k: history[k].at[i].set(x) for k, x in metrics.items()}
+
+    history = {
+      k: jnp.zeros((eval_every,) + x.shape, x.dtype)
+      for k, x in jax.eval_shape(iterate, state)[1].items()
+    }
+    state, history = lax.fori_loop(0, length, step, (state, history))
+    return state, history, evaluate(state)
 
   @jax.jit
   def run(state: TrainState) -> tuple[TrainState, Log]:
-    def segment(state, index):
-      returns = evaluate(state)
-      # The last segment has no iterations. (Evaluating after the loop instead
-      # would compile the sampler once more.)
-      length = jnp.where(index < num_segments, eval_every, 0)
-
-      def step(i, carry):
-        state, history = carry
-        state, metrics = iterate(state)
-        return state, {k: history[k].at[i].set(x) for k, x in metrics.items()}
-
-      history = {
-        k: jnp.zeros((eval_every,) + x.shape, x.dtype)
-        for k, x in jax.eval_shape(iterate, state)[1].items()
-      }
-      state, history = lax.fori_loop(0, length, step, (state, history))
+    def segment(state, length):
+      state, history, returns = advance(state, length)
       return state, (history, returns)
 
-    state, (history, evaluation) = lax.scan(
-      segment, state, jnp.arange(num_segments + 1)
-    )
+    # The first segment only evaluates; so the sampler is compiled once for
+    # every evaluation.
+    num_segments = config.num_iterations // eval_every
+    lengths = jnp.full((num_segments + 1,), eval_every).at[0].set(0)
+    state, (history, evaluation) = lax.scan(segment, state, lengths)
     metrics = {
-      k: x[:-1].reshape((-1,) + x.shape[2:]) for k, x in history.items()
+      k: x[1:].reshape((-1,) + x.shape[2:]) for k, x in history.items()
     }
     return state, Log(metrics, evaluation)
 
-  return Trainer(init, sampler.sample, iterate, evaluate, run)
+  return Trainer(init, sampler.sample, iterate, evaluate, advance, run)
 
 
 def stage_returns(trials: types.Stage) -> chex.Array:
