@@ -4,54 +4,18 @@ from collections.abc import Callable, Mapping
 import dataclasses
 import functools
 import importlib
-import inspect
-import numbers
 from typing import Any
-import warnings
 
 from acme_metarl import (
-  _validation,
+  algorithm_parts,
   baselines,
+  config_checks,
   evaluators,
   objectives,
   policies,
   reductions,
   types,
 )
-
-# Names of evaluators, aliases included, and the function whose options each
-# takes.
-EVALUATORS = {
-  'importance_sampling': 'importance_sampling',
-  'doubly_robust': 'doubly_robust',
-  'truncated_doubly_robust': 'truncated_doubly_robust',
-  'taylor_expansion': 'taylor_expansion',
-  'log_likelihood': 'log_likelihood',
-  'dice': 'importance_sampling',
-  'loaded_dice': 'doubly_robust',
-  'lvc': 'taylor_expansion',
-  'vtrace': 'truncated_doubly_robust',
-}
-_INPUTS = ('v_tm1', 'v_t', 'r_t', 'discount_t', 'rho_tm1')
-REDUCTIONS = ('per_step', 'start_state')
-BASELINES = {
-  'linear_feature': baselines.LinearFeature,
-  'linear_time': baselines.LinearTime,
-  'zero': baselines.Zero,
-}
-META_GRADIENTS = (
-  'full',
-  'first_order',
-  'emaml',
-  'linearised',
-  'score_function',
-)
-# These add the score of the samples to the derivative of the inner update.
-SCORE_META_GRADIENTS = ('emaml', 'linearised', 'score_function')
-OUTER_OBJECTIVES = ('clipped_surrogate', 'surrogate', 'policy_gradient')
-OUTER_OPTIMIZERS = ('adam', 'sgd', 'trust_region')
-COMPUTE_DTYPES = (None, 'float32', 'float16', 'bfloat16')
-STEP_SIZES = ('fixed', 'scalar', 'per_parameter')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,10 +104,7 @@ class AlgorithmConfig:
   def __post_init__(self):
     object.__setattr__(self, 'hidden_sizes', tuple(self.hidden_sizes))
     object.__setattr__(self, 'evaluator_options', dict(self.evaluator_options))
-    _check_numbers(self)
-    _check_names(self)
-    _check_evaluator(self)
-    _check_combinations(self)
+    config_checks.check(self)
 
   @property
   def uses_trust_region(self) -> bool:
@@ -154,7 +115,7 @@ class AlgorithmConfig:
     options = dict(self.evaluator_options)
     if isinstance(self.evaluator, str):
       function = getattr(evaluators, self.evaluator)
-      if 'lambda_' in _options(self.evaluator):
+      if 'lambda_' in algorithm_parts.evaluator_options(self.evaluator):
         options.setdefault('lambda_', self.gae_lambda)
     else:
       function = self.evaluator
@@ -163,7 +124,7 @@ class AlgorithmConfig:
   def evaluator_option_names(self) -> frozenset[str]:
     """Options of a named evaluator; of a callable those it was given."""
     if isinstance(self.evaluator, str):
-      return frozenset(_options(self.evaluator))
+      return algorithm_parts.evaluator_options(self.evaluator)
     return frozenset(self.evaluator_options)
 
   def make_policy(self, action_spec: Any) -> types.Policy:
@@ -205,7 +166,7 @@ class AlgorithmConfig:
   def make_baseline(self) -> baselines.Baseline:
     """Returns the baseline."""
     if isinstance(self.baseline, str):
-      return BASELINES[self.baseline]()
+      return algorithm_parts.BASELINES[self.baseline]()
     return self.baseline
 
   def make_outer_objective(self) -> objectives.OuterObjective:
@@ -257,20 +218,13 @@ class AlgorithmConfig:
     )
 
 
-def _options(evaluator: str) -> set[str]:
-  """The options of a named evaluator."""
-  function = getattr(evaluators, EVALUATORS[evaluator])
-  options = set(inspect.signature(function).parameters) - set(_INPUTS)
-  return options - {'order'} if evaluator == 'lvc' else options
-
-
 def _reference(name: str, value: Callable[..., Any]) -> str:
   module = getattr(value, '__module__', None)
   qualified = getattr(value, '__qualname__', None)
   reference = f'{module}:{qualified}'
   try:
     found = _dereference(reference)
-  except (ImportError, AttributeError):
+  except ValueError:
     found = None
   if found is not value:
     raise ValueError(
@@ -282,148 +236,12 @@ def _reference(name: str, value: Callable[..., Any]) -> str:
 
 def _dereference(reference: str) -> Any:
   module, _, name = reference.partition(':')
-  return functools.reduce(
-    getattr, name.split('.'), importlib.import_module(module)
-  )
-
-
-def _check_numbers(config: AlgorithmConfig) -> None:
-  for name in (
-    'num_tasks',
-    'num_rollouts',
-    'horizon',
-    'num_inner_steps',
-    'num_iterations',
-    'num_outer_epochs',
-    'cg_iterations',
-    'max_backtracks',
-  ):
-    _check_count(name, getattr(config, name))
-  if config.chunk_size is not None:
-    _check_count('chunk_size', config.chunk_size)
-  for size in config.hidden_sizes:
-    _check_count('hidden_sizes', size)
-  for name in ('discount', 'gae_lambda'):
-    _check_number(name, getattr(config, name), 0, 1, 'in [0, 1]')
-  for name in (
-    'clip_epsilon',
-    'outer_learning_rate',
-    'max_kl',
-    'inner_kl_target',
-    'min_std',
-  ):
-    _check_number(name, getattr(config, name), 1e-300, None, 'above 0')
-  for name in ('inner_kl_coefficient', 'cg_damping'):
-    _check_number(name, getattr(config, name), 0, None, 'of at least 0')
-  for name in ('inner_learning_rate', 'init_log_std'):
-    _check_number(name, getattr(config, name), None, None, 'that is finite')
-  ratio = config.backtrack_ratio
-  if not (isinstance(ratio, numbers.Real) and 0 < ratio < 1):
+  try:
+    return functools.reduce(
+      getattr, name.split('.'), importlib.import_module(module)
+    )
+  except (ImportError, AttributeError) as error:
     raise ValueError(
-      f'backtrack_ratio must be a number between 0 and 1, but got {ratio!r}.'
-    )
-
-
-def _check_count(name: str, value: Any) -> None:
-  is_integer = isinstance(value, numbers.Integral) and value is not True
-  if not is_integer or value < 1:
-    raise ValueError(
-      f'{name} must be an integer of at least 1, but got {value!r}.'
-    )
-
-
-def _check_number(name, value, low, high, needs) -> None:
-  if _validation.is_traced(value):
-    return  # A hyper-parameter that jax.vmap sweeps.
-  fits = (
-    isinstance(value, numbers.Real)
-    and abs(value) < float('inf')
-    and (low is None or value >= low)
-    and (high is None or value <= high)
-  )
-  if not fits:
-    raise ValueError(f'{name} must be a number {needs}, but got {value!r}.')
-
-
-def _check_names(config: AlgorithmConfig) -> None:
-  for name, known, may_be_callable in (
-    ('baseline', tuple(BASELINES), True),
-    ('evaluator', tuple(EVALUATORS), True),
-    ('reduction', REDUCTIONS, True),
-    ('outer_objective', OUTER_OBJECTIVES, True),
-    ('meta_gradient', META_GRADIENTS, False),
-    ('outer_optimizer', OUTER_OPTIMIZERS, False),
-    ('inner_step_sizes', STEP_SIZES, False),
-    ('compute_dtype', COMPUTE_DTYPES, False),
-  ):
-    value = getattr(config, name)
-    if may_be_callable and callable(value):
-      continue
-    if value not in known:
-      extra = ', or a callable' if may_be_callable else ''
-      names = ', '.join(map(str, known))
-      raise ValueError(
-        f'{name} must be one of {names}{extra}, but got {value!r}.'
-      )
-
-
-def _check_evaluator(config: AlgorithmConfig) -> None:
-  if not isinstance(config.evaluator, str):
-    return
-  accepted = _options(config.evaluator)
-  unknown = sorted(set(config.evaluator_options) - accepted)
-  if unknown:
-    raise ValueError(
-      f'evaluator_options has {unknown}, which {config.evaluator} does not'
-      f' take; it takes {sorted(accepted)}.'
-    )
-  arrays = sorted({'q_tm1', 'v_mu_tm1'} & set(config.evaluator_options))
-  if arrays:
-    raise ValueError(
-      f'evaluator_options has {arrays}, which depend on the data. Wrap the'
-      ' evaluator in a function that computes them, and pass that.'
-    )
-  if 'order' in config.evaluator_options:
-    _check_count(
-      "evaluator_options['order']", config.evaluator_options['order']
-    )
-
-
-def _check_combinations(config: AlgorithmConfig) -> None:
-  if config.uses_trust_region and config.num_outer_epochs != 1:
-    raise ValueError(
-      'outer_optimizer "trust_region" takes one step that uses up the whole'
-      f' max_kl, but num_outer_epochs is {config.num_outer_epochs}. Set'
-      ' num_outer_epochs=1, or use "adam" for several steps.'
-    )
-  if config.outer_objective == 'policy_gradient':
-    if config.uses_trust_region:
-      raise ValueError(
-        'outer_objective "policy_gradient" (mean A log π) does not estimate'
-        ' improvement away from its own data, so a line search on it means'
-        ' nothing. Use outer_objective="surrogate" with the trust region.'
-      )
-    if config.num_outer_epochs != 1:
-      raise ValueError(
-        'outer_objective "policy_gradient" has the right gradient only on data'
-        ' of the current policy, which holds for the first epoch, but'
-        f' num_outer_epochs is {config.num_outer_epochs}. Set it to 1, or use'
-        ' outer_objective="surrogate" or "clipped_surrogate".'
-      )
-  if config.adaptive_inner_kl and config.inner_kl_coefficient == 0:
-    raise ValueError(
-      'adaptive_inner_kl halves and doubles inner_kl_coefficient, which stays'
-      ' 0 for ever. Start from a coefficient above 0, for example 5e-4.'
-    )
-  if (
-    config.meta_gradient in SCORE_META_GRADIENTS
-    and isinstance(config.evaluator, str)
-    and config.evaluator != 'log_likelihood'
-  ):
-    warnings.warn(
-      f'meta_gradient "{config.meta_gradient}" adds the score of the pre-update'
-      f' samples, and the derivatives of "{config.evaluator}" contain some or'
-      ' all of it already: it is counted twice. evaluator="log_likelihood"'
-      ' is the one whose derivative leaves it out.',
-      stacklevel=4,
-    )
+      f'{reference!r} needs {name!r} in a module {module!r} that can be'
+      f' imported, but: {error}.'
+    ) from error

@@ -6,7 +6,14 @@ import json
 import jax.numpy as jnp
 import pytest
 
-from acme_metarl import baselines, config, evaluators, objectives, reductions
+from acme_metarl import (
+  algorithm_parts,
+  baselines,
+  config,
+  evaluators,
+  objectives,
+  reductions,
+)
 
 AlgorithmConfig = config.AlgorithmConfig
 
@@ -71,7 +78,7 @@ def test_refuses_impossible_settings_with_the_reason(settings, message):
     AlgorithmConfig(**settings)
 
 
-@pytest.mark.parametrize('kind', config.SCORE_META_GRADIENTS)
+@pytest.mark.parametrize('kind', algorithm_parts.SCORE_META_GRADIENTS)
 def test_warns_where_scores_are_counted_twice(kind):
   with pytest.warns(UserWarning, match='counted twice'):
     AlgorithmConfig(meta_gradient=kind, evaluator='doubly_robust')
@@ -79,7 +86,7 @@ def test_warns_where_scores_are_counted_twice(kind):
 
 @pytest.mark.filterwarnings('error::UserWarning')
 def test_log_likelihood_goes_with_scores():
-  for kind in config.SCORE_META_GRADIENTS:
+  for kind in algorithm_parts.SCORE_META_GRADIENTS:
     AlgorithmConfig(meta_gradient=kind, evaluator='log_likelihood')
 
 
@@ -113,15 +120,15 @@ class TestParts:
         )
 
   def test_every_named_part_can_be_made(self):
-    for name in config.EVALUATORS:
+    for name in algorithm_parts.EVALUATORS:
       made = AlgorithmConfig(evaluator=name).make_evaluator()
       assert made(*self._arrays()).shape == (3,)
-    for name in config.REDUCTIONS:
+    for name in algorithm_parts.REDUCTIONS:
       made = AlgorithmConfig(reduction=name).make_reduction()
       assert made is getattr(reductions, name)
-    for name, kind in config.BASELINES.items():
+    for name, kind in algorithm_parts.BASELINES.items():
       assert isinstance(AlgorithmConfig(baseline=name).make_baseline(), kind)
-    for name in config.OUTER_OBJECTIVES:
+    for name in algorithm_parts.OUTER_OBJECTIVES:
       AlgorithmConfig(
         outer_objective=name, num_outer_epochs=1
       ).make_outer_objective()
@@ -180,6 +187,11 @@ class TestJson:
     settings = AlgorithmConfig(reduction=lambda *args: 0.0)
     with pytest.raises(ValueError, match='reduction is .* no import leads to'):
       settings.to_dict()
+
+  def test_refuses_names_that_lead_nowhere(self):
+    for name in ('no_such_module:f', 'acme_metarl.evaluators:no_such_name'):
+      with pytest.raises(ValueError, match='can be imported'):
+        AlgorithmConfig.from_dict({'evaluator': name})
 
   def test_refuses_unknown_fields(self):
     with pytest.raises(ValueError, match=r"unknown fields \['num_task'\]"):

@@ -11,7 +11,6 @@ import pytest
 from acme_metarl import (
   adaptation,
   diagnostics,
-  meta_gradients,
   meta_learning,
   objectives,
   policies,
@@ -81,14 +80,7 @@ class TestAdaptation:
       stage = learner.prepare(_task(trial, index))
       acting = acting._replace(policy=jax.jit(learner.adapt)(acting, stage))
 
-    loss = meta_gradients.MetaGradient(
-      policy=POLICY,
-      evaluator=settings.make_evaluator(),
-      reduction=settings.make_reduction(),
-      num_inner_steps=2,
-      outer_objective=settings.make_outer_objective(),
-      kind=settings.meta_gradient,
-    )
+    loss = meta_learning.make_task_loss(settings, POLICY)
     learning, _ = jax.jit(loss.unroll)(params, stages)
     _assert_close(acting.policy, learning, rtol=1e-10, atol=1e-12)
 
