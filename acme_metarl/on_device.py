@@ -25,7 +25,7 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
-from jax import lax
+from jax import custom_batching, lax
 from jax.experimental import io_callback
 import jax.numpy as jnp
 
@@ -112,17 +112,83 @@ def make_train(
     ValueError: on an environment that cannot run on a device.
   """
   make_trainer(config, environment, **options)  # Refuse mistakes now.
+  devices = tuple(options.pop('devices', None) or jax.local_devices())
+
+  def train_on(devices, key, hyperparameters):
+    trainer = make_trainer(
+      override(config, hyperparameters or {}),
+      environment,
+      devices=devices,
+      **options,
+    )
+    return trainer.run(trainer.init(key))
+
+  @custom_batching.custom_vmap
+  def train_one(key, hyperparameters):
+    return train_on(devices, key, hyperparameters)
+
+  @train_one.def_vmap
+  def _(axis_size, is_batched, *arguments):
+    arguments = jax.tree_util.tree_map(
+      lambda x, batched: (
+        x if batched else jnp.broadcast_to(x, (axis_size, *jnp.shape(x)))
+      ),
+      arguments,
+      tuple(is_batched),
+    )
+    results = map_seeds(
+      lambda _, arguments: train_on(devices[:1], *arguments),
+      (),
+      arguments,
+      devices,
+    )
+    return results, jax.tree_util.tree_map(lambda _: True, results)
+
+  on_cpu = devices[0].platform == 'cpu'
 
   @jax.jit
   def train(
     key: chex.PRNGKey, hyperparameters: Mapping[str, Any] | None = None
   ) -> tuple[TrainState, Log]:
-    trainer = make_trainer(
-      override(config, hyperparameters or {}), environment, **options
-    )
-    return trainer.run(trainer.init(key))
+    hyperparameters = hyperparameters or {}
+    if on_cpu:
+      return train_one(key, hyperparameters)
+    return train_on(devices, key, hyperparameters)
 
   return train
+
+
+def map_seeds(
+  function: Callable[[types.PyTree, types.PyTree], types.PyTree],
+  replicated: types.PyTree,
+  seeds: types.PyTree,
+  devices: Sequence[jax.Device],
+) -> types.PyTree:
+  """Returns function(replicated, seed) for seeds `[S, ...]`.
+
+  Devices share the seeds out. An accelerator takes its own all at once; a CPU
+  one after the other, whose activations then stay in its cache.
+
+  Args:
+    function: of what all seeds share and what one has of its own.
+    replicated: what all seeds share.
+    seeds: pytree `[S, ...]`.
+    devices: to share the seeds out to.
+
+  Returns:
+    Pytree `[S, ...]`.
+  """
+
+  def on_one_device(replicated, seeds):
+    one = functools.partial(function, replicated)
+    if devices[0].platform == 'cpu':
+      return lax.map(one, seeds)
+    return jax.vmap(one)(seeds)
+
+  num_seeds = jax.tree_util.tree_leaves(seeds)[0].shape[0]
+  return task_batching.map_tasks(
+    on_one_device, replicated, seeds, devices[:num_seeds]
+  )
 
 
 def override(

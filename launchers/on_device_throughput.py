@@ -286,19 +286,18 @@ def measure_seeds(
   config: config_lib.AlgorithmConfig, num_seeds: int, num_turns: int, seed: int
 ) -> list[Row]:
   """Times iterations of several seeds by vmap against one after the other."""
-  trainer = on_device.make_trainer(config, environments.make('navigation_2d'))
+  train = on_device.make_train(
+    dataclasses.replace(config, num_iterations=1),
+    environments.make('navigation_2d'),
+    num_eval_tasks=1,
+  )
   keys = jax.random.split(jax.random.PRNGKey(seed), num_seeds)
-  states = jax.vmap(trainer.init)(keys)
-  alone = [
-    jax.tree_util.tree_map(lambda x, i=i: x[i], states)
-    for i in range(num_seeds)
-  ]
-  together = compile_ahead(jax.vmap(trainer.iterate), states)
-  single = compile_ahead(trainer.iterate, alone[0])
+  together = compile_ahead(jax.vmap(train), keys)
+  single = compile_ahead(train, keys[0])
   seconds = take_turns(
     {
-      'together': lambda: together.call(states),
-      'alone': lambda: [single.call(state) for state in alone],
+      'together': lambda: together.call(keys),
+      'alone': lambda: [single.call(key) for key in keys],
     },
     num_turns,
   )

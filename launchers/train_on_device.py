@@ -15,7 +15,6 @@ the seeds, or the tasks of a single one. --resume continues bit for bit.
 from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
-import functools
 import logging
 import math
 import sys
@@ -27,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from acme_metarl import environments, on_device, task_batching
+from acme_metarl import environments, on_device
 from acme_metarl.launchers import (
   checkpointing,
   host_devices,
@@ -215,16 +214,16 @@ def _make_advance(trainer: on_device.Trainer, num_seeds: int, devices):
       )
 
     return jax.jit(advance_one)
-  # As many devices as share the seeds out evenly.
-  num_devices = max(n for n in range(1, len(devices) + 1) if num_seeds % n == 0)
 
-  def advance(length, states):
-    return jax.vmap(trainer.advance, (0, None))(states, length)
+  def advance(states, length):
+    return on_device.map_seeds(
+      lambda length, state: trainer.advance(state, length),
+      length,
+      states,
+      devices,
+    )
 
-  shared = functools.partial(
-    task_batching.map_tasks, advance, devices=devices[:num_devices]
-  )
-  return jax.jit(lambda states, length: shared(length, states))
+  return jax.jit(advance)
 
 
 def _chunk(config: run_config.RunConfig) -> int:
