@@ -93,6 +93,9 @@ def _draw_curves(
   for row in shown:
     _draw_curve(axes, row, _look(row))
   _finish(axes)
+  # The one panel without curves that lie on the lines.
+  if 'exact' not in conditions:
+    _name_lines(axes)
 
 
 def _draw_curve(axes: Any, row: bias_studies.Row, look: plotting.Style) -> None:
@@ -107,25 +110,27 @@ def _draw_curve(axes: Any, row: bias_studies.Row, look: plotting.Style) -> None:
     label=look.label,
   )
   axes.fill_between(
-    curve['update'], mean - std, mean + std, color=look.color, alpha=0.08, lw=0
+    curve['update'], mean - std, mean + std, color=look.color, alpha=0.07, lw=0
   )
 
 
 def _finish(axes: Any) -> None:
   axes.set(xlabel='update', ylim=(-2.06, -0.94))
-  for payoff, text, alignment in (
-    (-1.0, 'both cooperate', 'bottom'),
-    (-2.0, 'both defect', 'top'),
-  ):
+  for payoff in (-1.0, -2.0):
     axes.axhline(payoff, color='#888888', linewidth=0.7, zorder=0.5)
+
+
+def _name_lines(axes: Any) -> None:
+  for payoff, text in ((-1.0, 'both cooperate'), (-2.0, 'both defect')):
     axes.annotate(
       text,
-      (1.0, payoff),
+      (0.97, payoff),
       xycoords=('axes fraction', 'data'),
+      xytext=(0, 2),
+      textcoords='offset points',
       color='#666666',
-      fontsize=7.5,
+      fontsize=8,
       ha='right',
-      va=alignment,
     )
 
 
@@ -168,4 +173,5 @@ def _draw_accuracy(axes: Any, rows: Sequence[bias_studies.Row]) -> None:
     xlabel='correlation with exact meta-gradient\n'
     '(hollow: fresh games, full: buffer)',
     ylim=(-0.6, len(labels) - 0.4),
+    xlim=(0, 1),
   )
