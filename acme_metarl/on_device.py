@@ -12,10 +12,7 @@ the numeric hyper-parameters, at once:
         key, {'inner_learning_rate': rate}))(jnp.array([.05, .1, .2]))
 
 `make_trainer` gives the parts, for runs that stop at checkpoints.
-
-The trials follow `TrialEnvironment` to the letter: stage 0 under the policy,
-stage k + 1 under the policy adapted on stage k; a rollout that terminates or
-diverges is frozen and masked; the time limit has discount 0.
+`trial_sampling` says how trials are drawn.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -31,7 +28,7 @@ import jax.numpy as jnp
 
 from acme_metarl import config as config_lib
 from acme_metarl import environment as environment_lib
-from acme_metarl import meta_learning, policies, task_batching, types
+from acme_metarl import meta_learning, task_batching, trial_sampling, types
 
 # Streams of random keys that never meet.
 _INIT, _TRAIN, _EVALUATE = range(3)
@@ -274,7 +271,7 @@ def make_trainer(
     policy = config.make_policy(environment.action_spec())
   devices = tuple(devices or jax.local_devices())
   learner = meta_learning.make_meta_learner(config, policy, devices)
-  sampler = _Sampler(
+  sampler = trial_sampling.TrialSampler(
     config, environment, policy, learner, bootstrap_on_timeout, devices
   )
 
@@ -292,7 +289,7 @@ def make_trainer(
       state.meta.params, _key(state, _TRAIN), config.num_tasks
     )
     meta, metrics = learner.update(state.meta, trials)
-    returns = jnp.mean(stage_returns(trials), axis=0)
+    returns = jnp.mean(trial_sampling.stage_returns(trials), axis=0)
     metrics = {**metrics, 'num_steps': jnp.sum(trials.mask)}
     for stage in range(config.num_inner_steps + 1):
       metrics[f'return_{stage}'] = returns[stage]
@@ -301,7 +298,7 @@ def make_trainer(
     return TrainState(meta, state.key, state.iteration + 1), metrics
 
   def evaluate(state: TrainState) -> chex.Array:
-    return stage_returns(
+    return trial_sampling.stage_returns(
       sampler.sample(state.meta.params, _key(state, _EVALUATE), num_eval_tasks)
     )
 
@@ -337,108 +334,6 @@ def make_trainer(
   return Trainer(init, sampler.sample, iterate, evaluate, advance, run)
 
 
-def stage_returns(trials: types.Stage) -> chex.Array:
-  """Undiscounted return `[G, K+1]`, the mean over the rollouts of a stage."""
-  returns = jnp.sum(trials.reward * trials.mask, axis=-1)
-  return jnp.mean(returns, axis=-1)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Sampler:
-  """Draws trials: pure functions of its settings."""
-
-  config: config_lib.AlgorithmConfig
-  environment: environment_lib.Environment
-  policy: types.Policy
-  learner: meta_learning.MetaLearner
-  bootstrap_on_timeout: bool
-  devices: tuple[jax.Device, ...]
-
-  def sample(
-    self,
-    params: meta_learning.MetaParams,
-    key: chex.PRNGKey,
-    num_tasks: int,
-  ) -> types.Stage:
-    """Trials of `num_tasks` tasks, `[G, K+1, B, T, ...]`."""
-    keys = jax.random.split(key, num_tasks)
-    return task_batching.map_tasks(
-      self._sample_trials, params, keys, self.devices
-    )
-
-  def _sample_trials(self, params, keys) -> types.Stage:
-    """Trials of one device's tasks."""
-    split = jax.vmap(lambda key: jax.random.split(key, 2))(keys)
-    tasks = jax.vmap(self.environment.sample_task)(split[:, 0])
-    stages = []
-    # All tasks share the parameters of stage 0: no batched products there.
-    adapted, axis = params.policy, None
-    for stage in range(self.config.num_inner_steps + 1):
-      stage_keys = jax.vmap(jax.random.fold_in, (0, None))(split[:, 1], stage)
-      data = jax.vmap(self._sample_stage, (axis, 0, 0))(
-        adapted, tasks, stage_keys
-      )
-      stages.append(data)
-      if stage < self.config.num_inner_steps:
-        prepared = jax.vmap(self.learner.prepare)(data)
-        adapt = functools.partial(_adapt, self.learner, params.step_sizes)
-        adapted, axis = jax.vmap(adapt, (axis, 0))(adapted, prepared), 0
-    return jax.tree_util.tree_map(lambda *x: jnp.stack(x, axis=1), *stages)
-
-  def _sample_stage(self, params, task, key) -> types.Stage:
-    """One stage of one task: B rollouts of T steps."""
-    reset_key, act_key = jax.random.split(key)
-    reset_keys = jax.random.split(reset_key, self.config.num_rollouts)
-    state, first = jax.vmap(self.environment.reset, (0, None))(reset_keys, task)
-    is_alive = jnp.ones((self.config.num_rollouts,), bool)
-
-    def step(carry, key):
-      state, observation, is_alive = carry
-      distribution = self.policy.apply(params, observation)
-      action = distribution.sample(seed=key)
-      new_state, new = jax.vmap(self.environment.step)(state, action)
-      is_real = is_alive & _is_finite(new)
-      new_observation = _where(is_real, new.observation, observation)
-      reward, discount = (
-        jnp.where(is_real, x, 0.0).astype(jnp.float32)
-        for x in (new.reward, new.discount)
-      )
-      data = types.Stage(
-        observation=observation,
-        action=action,
-        reward=reward,
-        discount=discount,
-        mask=is_real.astype(jnp.float32),
-        behaviour_log_prob=distribution.log_prob(action),
-        behaviour_params=policies.distribution_params(distribution),
-      )
-      return (new_state, new_observation, is_real & (discount > 0)), data
-
-    (_, last, _), data = lax.scan(
-      step,
-      (state, first.observation, is_alive),
-      jax.random.split(act_key, self.config.horizon),
-    )
-    data = jax.tree_util.tree_map(lambda x: jnp.swapaxes(x, 0, 1), data)
-    discount = data.discount
-    if not self.bootstrap_on_timeout:
-      discount = discount.at[:, -1].set(0.0)
-    return data._replace(
-      discount=discount,
-      observation=jax.tree_util.tree_map(
-        lambda x, x_last: jnp.concatenate([x, x_last[:, jnp.newaxis]], axis=1),
-        data.observation,
-        last,
-      ),
-    )
-
-
-def _adapt(learner, step_sizes, policy_params, prepared):
-  return learner.adapt(
-    meta_learning.MetaParams(policy_params, step_sizes), prepared
-  )
-
-
 def _key(state: TrainState, stream: int) -> chex.PRNGKey:
   return jax.random.fold_in(
     jax.random.fold_in(state.key, stream), state.iteration
@@ -449,25 +344,6 @@ def _example_observation(environment) -> chex.ArrayTree:
   return jax.tree_util.tree_map(
     lambda spec: jnp.zeros(spec.shape, spec.dtype),
     environment.observation_spec(),
-  )
-
-
-def _is_finite(time_step: environment_lib.TimeStep) -> chex.Array:
-  """Which rollouts `[B]` show finite numbers only."""
-  finite = [
-    jnp.all(jnp.isfinite(x).reshape(x.shape[0], -1), axis=1)
-    for x in jax.tree_util.tree_leaves(time_step)
-  ]
-  return jnp.all(jnp.stack(finite), axis=0)
-
-
-def _where(condition: chex.Array, new, old):
-  return jax.tree_util.tree_map(
-    lambda x, y: jnp.where(
-      condition.reshape(condition.shape + (1,) * (x.ndim - 1)), x, y
-    ),
-    new,
-    old,
   )
 
 

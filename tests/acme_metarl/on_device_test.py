@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import acme_metarl
 from acme_metarl import environment as environment_lib
 from acme_metarl import meta_learning, on_device, presets
 
@@ -272,6 +273,10 @@ def test_environments_of_the_host_are_refused():
 
   with pytest.raises(ValueError, match='cannot run on a device'):
     on_device.make_train(_config(), Physics())
+
+
+def test_make_train_is_at_the_top_of_the_package():
+  assert acme_metarl.make_train is on_device.make_train
 
 
 def test_unknown_hyperparameters_are_refused(train):
