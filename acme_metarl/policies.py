@@ -190,12 +190,15 @@ class _Linear(hk.Module):
     w = hk.get_parameter('w', size, self._param_dtype, xavier)
     b = hk.get_parameter('b', size[1:], self._param_dtype, jnp.zeros)
     w, b = w.astype(x.dtype), b.astype(x.dtype)
+    shape = (self._output_size, *x.shape[1:])
+    product = w.T @ x.reshape((x.shape[0], -1))
     # The derivative of this product is one as well; that of a broadcast would
     # be a slower sum.
     ones = jnp.ones((1, math.prod(x.shape[1:])), x.dtype)
-    shape = (self._output_size, *x.shape[1:])
-    product = w.T @ x.reshape((x.shape[0], -1))
-    return product.reshape(shape) + (b[:, jnp.newaxis] @ ones).reshape(shape)
+    bias = b[:, jnp.newaxis] @ ones
+    # Added in another shape than multiplied: otherwise XLA 0.6 writes what
+    # follows in place, without vector instructions.
+    return product.reshape(shape) + bias.reshape(shape)
 
 
 def _network(

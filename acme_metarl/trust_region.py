@@ -75,8 +75,8 @@ def trust_region(
     >>> updates, state = step.update(
     ...   2 * params, step.init(params), params, loss=jnp.sum(params**2),
     ...   loss_and_kl_fn=loss_and_kl, curvature_fn=lambda v: v)
-    >>> print(updates, bool(state.accepted))
-    [-1.  0.] True
+    >>> print(params + updates, bool(state.accepted))
+    [2. 0.] True
   """
 
   def init_fn(params):

@@ -1,5 +1,6 @@
 """Meta-gradients: finite differences, exact MDPs, closed forms."""
 
+import dataclasses
 import functools
 
 import jax
@@ -244,6 +245,98 @@ class TestTabular:
     for name in ('order 1', 'log_likelihood'):
       estimate, exact = self._meta_gradient(logits, logits, name, 1)
       assert np.max(np.abs(estimate - exact)) > 1e-3
+
+
+class TestScoreFunction:
+  """One sampled trajectory; its expectation is a sum over all of them."""
+
+  HORIZON = 2
+  STEP_SIZE = 0.7
+
+  def test_is_unbiased(self):
+    """For L(θ) = E[V(θ + η X)], the sampling of X included."""
+    mdp = tabular.random_mdp(
+      jax.random.PRNGKey(3), num_states=2, num_actions=2, discount=0.8
+    )
+    logits = jax.random.normal(jax.random.PRNGKey(0), (2, 2))
+    probabilities, trajectories = tabular.enumerate_trajectories(
+      mdp, tabular.softmax_policy(logits), self.HORIZON
+    )
+    states, actions = trajectories.states[:, :-1], trajectories.actions
+    discount_t = (mdp.discount * trajectories.discounts).at[:, -1].set(0.0)
+    returns = adaptation.discounted_sums(trajectories.rewards, discount_t)
+    weights = returns * mdp.discount ** jnp.arange(self.HORIZON)
+    num_trajectories = len(probabilities)
+
+    def log_probs(x):
+      return jax.nn.log_softmax(x)[states, actions]
+
+    def adapted(x, index):
+      step = jax.grad(lambda y: jnp.sum(weights[index] * log_probs(y)[index]))
+      return x + self.STEP_SIZE * step(x)
+
+    def value(x):
+      return tabular.value(mdp, x, self.HORIZON)
+
+    def exact(x):
+      ratios = jnp.exp(jnp.sum(log_probs(x) - log_probs(logits), axis=1))
+      values = jax.vmap(lambda i: value(adapted(x, i)))(
+        jnp.arange(num_trajectories)
+      )
+      return (probabilities * ratios) @ values
+
+    zeros = jnp.zeros_like(discount_t)
+    all_of_them = types.Prepared(
+      observation=states,
+      action=actions,
+      v_tm1=zeros,
+      v_t=zeros,
+      r_t=trajectories.rewards,
+      discount_t=discount_t,
+      advantage=zeros,
+      mask=jnp.ones_like(zeros),
+      behaviour_log_prob=log_probs(logits),
+    )
+    loss = _make_loss(
+      policies.tabular(2, 2),
+      evaluators.log_likelihood,
+      kind='score_function',
+      # The mask lets one trajectory through.
+      reduction=lambda estimates, v_t, discount_t, mask: jnp.sum(
+        estimates[:, 0] * mask[:, 0]
+      ),
+      objective=objectives.Evaluated(
+        evaluators.doubly_robust,
+        lambda estimates, *_: probabilities @ estimates[:, 0],
+      ),
+    )
+
+    def estimate(index):
+      """The meta-gradient where adaptation saw one trajectory."""
+      one = jnp.zeros_like(zeros).at[index].set(1.0)
+      stages = jax.tree_util.tree_map(lambda x: jnp.stack([x, x]), all_of_them)
+      task = meta_gradients.Task(
+        stages._replace(mask=jnp.stack([one, all_of_them.mask])),
+        reference=(jnp.zeros((2, *states.shape, 2)),),
+        score_weight=value(adapted(logits, index)),
+      )
+
+      def negative_loss(x):
+        params = meta_gradients.MetaParams(
+          {'~': {'logits': x}}, jnp.asarray(self.STEP_SIZE)
+        )
+        return -loss.task_loss(params, task, jnp.zeros(1))[0]
+
+      return jax.grad(negative_loss)(logits)
+
+    estimates = jax.jit(jax.vmap(estimate))(jnp.arange(num_trajectories))
+    mean = jnp.tensordot(probabilities, estimates, 1)
+    np.testing.assert_allclose(mean, jax.grad(exact)(logits), atol=1e-12)
+    # The score is part of it: the path alone is far off.
+    loss = dataclasses.replace(loss, kind='full')
+    path = jax.jit(jax.vmap(estimate))(jnp.arange(num_trajectories))
+    path = jnp.tensordot(probabilities, path, 1)
+    assert np.max(np.abs(path - mean)) > 1e-3
 
 
 class TestKinds:

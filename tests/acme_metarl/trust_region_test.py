@@ -1,5 +1,6 @@
 """Trust region: conjugate gradients, curvature, constraint, rejection."""
 
+import doctest
 import functools
 
 import jax
@@ -128,6 +129,10 @@ class TestStep:
       )
       np.testing.assert_array_equal(updates, 0)
       assert not bool(state.accepted)
+
+
+def test_examples():
+  assert doctest.testmod(trust_region) == (0, 6)
 
 
 @pytest.mark.parametrize('kind', ['gaussian', 'categorical'])
