@@ -74,6 +74,7 @@ def _draw_steps(
       _draw_curve(panel, row, look)
     _finish(panel)
     panel.set_title(f'{number} look-ahead step{"s" if number > 1 else ""}')
+  _name_lines(axes[-1])
 
 
 def _look(row: bias_studies.Row) -> plotting.Style:

@@ -208,6 +208,11 @@ class TestEstimation:
     assert np.abs(hessian - exact_hessian).max() > 0.05
     if name == 'log_likelihood':
       np.testing.assert_allclose(hessian, 0.0, atol=1e-12)
+    else:
+      # Only moves of the same round: CD to the one is DC to the other.
+      same_round = np.eye(5)[[0, 1, 3, 2, 4]]
+      np.testing.assert_allclose(hessian * (1 - same_round), 0.0, atol=1e-12)
+      assert np.all(hessian[same_round > 0] != 0)
 
   def test_dice_with_baseline_by_hand(self):
     v, r = jnp.array([2.0, 3.0]), jnp.array([1.0, -1.0])
