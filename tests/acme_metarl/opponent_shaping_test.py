@@ -490,11 +490,15 @@ class TestLearner:
   )
   def test_first_order_cannot_shape(self, inner, cooperates):
     config = opponent_shaping.Config(
-      inner=inner, outer='exact', replay_size=1024
+      inner=inner,
+      outer='exact',
+      num_rollouts=512,
+      replay_size=1024,
+      critic_step_size=1.0,
     )
-    _, metrics = self._run(config, 150, num_seeds=3, num_rounds=100)
+    _, metrics = self._run(config, 100, num_seeds=3, num_rounds=100)
     final = metrics.mean_payoff[:, -1]
-    assert np.all(final > -1.2) if cooperates else np.all(final < -1.9)
+    assert np.all(final > -1.25) if cooperates else np.all(final < -1.9)
 
 
 @pytest.mark.parametrize(
