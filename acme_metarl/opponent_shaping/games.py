@@ -17,10 +17,9 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-COOPERATE, DEFECT = 0, 1
+
 NUM_STATES = 5
 NUM_OUTCOMES = 4
-NUM_CELLS = NUM_STATES * NUM_OUTCOMES
 START = 0
 
 # What one player calls CD, the other calls DC.
