@@ -17,7 +17,6 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-
 NUM_STATES = 5
 NUM_OUTCOMES = 4
 START = 0
