@@ -13,7 +13,7 @@ import pytest
 
 from acme_metarl import environments, presets
 from acme_metarl.agents import maml
-from acme_metarl.environments import navigation_2d
+from acme_metarl.environments import navigation_2d, registry
 from acme_metarl.launchers import checkpointing, outputs, run_config, training
 
 pytestmark = pytest.mark.usefixtures('compilation_cache')
@@ -180,10 +180,10 @@ class _Diverging(navigation_2d.Navigation2D):
     return state, time_step._replace(reward=reward * (1 - 0 * is_out))
 
 
-environments.register('diverging', _Diverging)
-
-
-def test_rewards_that_are_no_numbers_are_counted(tmp_path):
+def test_rewards_that_are_no_numbers_are_counted(tmp_path, monkeypatch):
+  # Other tests list what is registered.
+  monkeypatch.setattr(registry, '_REGISTRY', dict(registry._REGISTRY))
+  environments.register('diverging', _Diverging)
   _run(tmp_path, _config(2, environment='diverging'))
   rows = _rows(tmp_path / 'learner.csv')
   counts = [int(row['num_diverged']) for row in rows]
