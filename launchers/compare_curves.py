@@ -1,0 +1,217 @@
+"""What runs of a comparison have learned: curves, and statistics over seeds."""
+
+from collections.abc import Mapping, Sequence
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from acme_metarl import presets
+from acme_metarl.launchers import compare_study
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+  """The evaluations of a run.
+
+  Attributes:
+    seed: of the run.
+    num_iterations: that it is meant to have.
+    iteration: `[N]`.
+    environment_steps: `[N]`.
+    before: `[N]` returns before adaptation.
+    after: `[N]` returns after all of it.
+  """
+
+  seed: int
+  num_iterations: int
+  iteration: np.ndarray
+  environment_steps: np.ndarray
+  before: np.ndarray
+  after: np.ndarray
+
+  @property
+  def is_finished(self) -> bool:
+    return self.iteration[-1] >= self.num_iterations
+
+  @property
+  def average(self) -> float:
+    """Area under the curve after adaptation, divided by its length."""
+    steps = self.environment_steps
+    if steps.size < 2:
+      return math.nan
+    heights = (self.after[1:] + self.after[:-1]) / 2
+    return float(np.sum(np.diff(steps) * heights) / (steps[-1] - steps[0]))
+
+  def final(self, values: np.ndarray, count: int) -> float:
+    """Mean of the last values, the untrained policy's left out."""
+    trained = values[self.iteration > 0]
+    return float(np.mean(trained[-count:] if trained.size else values))
+
+
+def point_rows(runs: Sequence[compare_study.Run]) -> list[dict[str, Any]]:
+  """Rows of `curves.csv`: one per run, evaluation and number of inner steps.
+
+  Args:
+    runs: begun or not; what is beyond their `num_iterations` is left out.
+
+  Returns:
+    Rows by environment, algorithm in the legend's order, and seed.
+  """
+  ordered = sorted(
+    runs, key=lambda run: (run.environment, _legend_order(run.label), run.seed)
+  )
+  return [
+    {
+      'environment': run.environment,
+      'algorithm': run.label,
+      'seed': run.seed,
+      **row,
+    }
+    for run in ordered
+    for row in compare_study.evaluation_rows(run.directory)
+    if row['iteration'] <= run.config.num_iterations
+  ]
+
+
+def _legend_order(label: str) -> Any:
+  """Presets as `presets` has them, each with its variants behind it."""
+  preset = label.partition('+')[0]
+  names = presets.names()
+  return names.index(preset) if preset in names else len(names), label
+
+
+def by_environment(
+  rows: Sequence[Mapping[str, Any]],
+  num_iterations: Mapping[tuple[str, str, int], int],
+) -> dict[str, dict[str, list[Curve]]]:
+  """Sorts points.
+
+  Args:
+    rows: of `curves.csv`.
+    num_iterations: of each run, by environment, algorithm and seed.
+
+  Returns:
+    Curves of the seeds, by algorithm, by environment, in the order of rows.
+  """
+  by_run: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
+  for row in rows:
+    key = row['environment'], row['algorithm'], row['seed']
+    by_run.setdefault(key, []).append(row)
+  found: dict[str, dict[str, list[Curve]]] = {}
+  for key, own in by_run.items():
+    environment, label, seed = key
+    curve = _curve(seed, num_iterations[key], own)
+    found.setdefault(environment, {}).setdefault(label, []).append(curve)
+  return found
+
+
+def _curve(
+  seed: int, num_iterations: int, rows: Sequence[Mapping[str, Any]]
+) -> Curve:
+  last = max(row['num_inner_steps_taken'] for row in rows)
+  before = [row for row in rows if row['num_inner_steps_taken'] == 0]
+  after = [row for row in rows if row['num_inner_steps_taken'] == last]
+  size = len(after)  # One less than before while an evaluation is written.
+  return Curve(
+    seed=seed,
+    num_iterations=num_iterations,
+    iteration=np.array([row['iteration'] for row in after]),
+    environment_steps=np.array([row['environment_steps'] for row in after]),
+    before=np.array([row['return_mean'] for row in before[:size]]),
+    after=np.array([row['return_mean'] for row in after]),
+  )
+
+
+def over_seeds(
+  seeds: Sequence[Curve],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+  """Statistics at each iteration, over the seeds that have come to it.
+
+  Args:
+    seeds: of one algorithm.
+
+  Returns:
+    Environment steps, mean and standard deviation (that of a sample) of the
+    returns after adaptation, and the number of seeds, each `[N]`.
+  """
+  iterations = sorted({int(i) for curve in seeds for i in curve.iteration})
+  columns = []
+  for iteration in iterations:
+    at = [(curve, curve.iteration == iteration) for curve in seeds]
+    steps = np.concatenate([c.environment_steps[where] for c, where in at])
+    after = np.concatenate([c.after[where] for c, where in at])
+    std = after.std(ddof=1) if after.size > 1 else 0.0
+    columns.append((steps.mean(), after.mean(), std, after.size))
+  return tuple(np.array(columns).T)
+
+
+def interval(
+  values: Sequence[float], confidence: float
+) -> tuple[float, float, float]:
+  """Mean of independent values, and Student's interval for it.
+
+  Args:
+    values: finite numbers.
+    confidence: in (0, 1).
+
+  Returns:
+    Mean, lower and upper end; NaN where there are too few values.
+  """
+  from scipy import stats
+
+  count = len(values)
+  mean = float(np.mean(values)) if count else math.nan
+  if count < 2:
+    return mean, math.nan, math.nan
+  stderr = float(np.std(values, ddof=1)) / math.sqrt(count)
+  half = float(stats.t.ppf(0.5 + confidence / 2, count - 1)) * stderr
+  return mean, mean - half, mean + half
+
+
+def summary_rows(
+  environment: str,
+  by_label: Mapping[str, Sequence[Curve]],
+  reference: str | None,
+  num_final: int,
+  confidence: float,
+) -> list[dict[str, Any]]:
+  """Rows of `final_returns.csv`, one an algorithm.
+
+  Args:
+    environment: its name.
+    by_label: curves of the seeds of each algorithm.
+    reference: algorithm that the others are compared with, seed by seed.
+    num_final: the final return of a run is the mean of so many evaluations.
+    confidence: of the intervals, which are over seeds.
+
+  Returns:
+    Rows in the order of `by_label`.
+  """
+  finals = {
+    label: {curve.seed: curve.final(curve.after, num_final) for curve in seeds}
+    for label, seeds in by_label.items()
+  }
+  others = finals.get(reference, {})
+  rows = []
+  for label, seeds in by_label.items():
+    own = finals[label]
+    pairs = [] if label == reference else sorted(own.keys() & others.keys())
+    row = {
+      'environment': environment,
+      'algorithm': label,
+      'num_seeds': len(seeds),
+      'num_unfinished': sum(not curve.is_finished for curve in seeds),
+      'num_iterations': min(int(curve.iteration[-1]) for curve in seeds),
+    }
+    for name, values in (
+      ('final_return', list(own.values())),
+      ('before_adaptation', [c.final(c.before, num_final) for c in seeds]),
+      ('average_return', [c.average for c in seeds]),
+      ('difference', [own[seed] - others[seed] for seed in pairs]),
+    ):
+      mean, low, high = interval(values, confidence)
+      row |= {f'{name}_mean': mean, f'{name}_low': low, f'{name}_high': high}
+    rows.append(row)
+  return rows

@@ -1,0 +1,123 @@
+"""The figure of a comparison: returns after adaptation against experience."""
+
+from collections.abc import Mapping, Sequence
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from acme_metarl.launchers import compare_curves, outputs, plotting
+
+# One look per published algorithm: the trust region is dashed.
+_LOOKS = {
+  'trpo_maml': plotting.Style('TRPO-MAML', plotting.ORANGE, linestyle='--'),
+  'trpo_fmaml': plotting.Style('TRPO-FMAML', plotting.GREY, linestyle='--'),
+  'trpo_emaml': plotting.Style('TRPO-EMAML', plotting.PURPLE, linestyle='--'),
+  'trpo_dice': plotting.Style('TRPO-DiCE', plotting.GREEN, linestyle='--'),
+  'promp': plotting.Style('PROMP', plotting.BLUE),
+  'promp_taypo2': plotting.Style('PROMP-TayPO-2', plotting.VERMILION),
+  'promp_taypo3': plotting.Style('PROMP-TayPO-3', plotting.BLACK),
+  'vpg_maml': plotting.Style('VPG-MAML', plotting.SKY_BLUE, linestyle='-.'),
+}
+# Variants take, in turn, what the presets beside them leave.
+_COLORS = (
+  plotting.VERMILION,
+  plotting.GREEN,
+  plotting.BLUE,
+  plotting.ORANGE,
+  plotting.PURPLE,
+  plotting.SKY_BLUE,
+  plotting.BLACK,
+  plotting.GREY,
+)
+
+
+def title(label: str) -> str:
+  """What a reader calls an algorithm, for example 'PROMP, reuse 4'."""
+  preset, *fields = label.split('+')
+  name = _LOOKS[preset].label if preset in _LOOKS else preset
+  words = [field.replace('=', ' ').replace('_', ' ') for field in fields]
+  return ', '.join([name, *words])
+
+
+def looks(labels: Sequence[str]) -> dict[str, plotting.Style]:
+  """Looks that can be told apart; those of the presets are always the same."""
+  taken = {_LOOKS[label].color for label in labels if label in _LOOKS}
+  free = [color for color in _COLORS if color not in taken] or list(_COLORS)
+  found, index = {}, 0
+  for label in labels:
+    if label in _LOOKS:
+      found[label] = _LOOKS[label]
+      continue
+    found[label] = plotting.Style(
+      title(label),
+      free[index % len(free)],
+      linestyle='-' if index < len(free) else ':',
+    )
+    index += 1
+  return found
+
+
+def draw(
+  path: pathlib.Path,
+  environment: str,
+  by_label: Mapping[str, Sequence[compare_curves.Curve]],
+) -> None:
+  """Draws mean ± standard deviation over seeds, as in Tang et al. (2021).
+
+  Where some seeds have not come as far as others, the mean of those that have
+  is dotted, and has no band.
+
+  Args:
+    path: of the PNG.
+    environment: its name, for the title.
+    by_label: curves of the seeds of each algorithm, in the legend's order.
+  """
+  from matplotlib import ticker
+
+  with plotting.panels(1, width=6.4, height=4.2) as (figure, (axes,)):
+    for label, look in looks(list(by_label)).items():
+      _draw_curve(axes, by_label[label], look)
+    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=''))
+    axes.set(
+      xlabel='environment steps',
+      ylabel='return after adaptation',
+      title=environment.replace('_', ' '),
+    )
+    _legend(figure, axes)
+    outputs.write_figure(path, figure)
+
+
+def _draw_curve(
+  axes: Any, seeds: Sequence[compare_curves.Curve], look: plotting.Style
+) -> None:
+  if not all(curve.is_finished for curve in seeds):
+    label = f'{look.label} (unfinished)'
+  else:
+    label = look.label
+  steps, mean, std, count = compare_curves.over_seeds(seeds)
+  is_whole = count == len(seeds)
+  plotting.curve(
+    axes,
+    steps[is_whole],
+    mean[is_whole],
+    std[is_whole] if len(seeds) > 1 else None,
+    plotting.Style(label, look.color, '', look.linestyle),
+  )
+  if not is_whole.all():
+    # From the last point that all of them have.
+    rest = np.maximum.accumulate(~is_whole)
+    rest[max(int(np.argmax(rest)) - 1, 0)] = True
+    axes.plot(steps[rest], mean[rest], color=look.color, linestyle=':')
+
+
+def _legend(figure: Any, axes: Any) -> None:
+  handles, labels = axes.get_legend_handles_labels()
+  figure.legend(
+    handles,
+    labels,
+    loc='outside lower center',
+    ncols=min(len(labels), 4 if max(map(len, labels)) < 24 else 2),
+    columnspacing=1.6,
+    handlelength=2.4,
+  )

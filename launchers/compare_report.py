@@ -1,0 +1,234 @@
+"""What a comparison leaves behind: tables, figures, and their origin."""
+
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+import json
+import math
+import pathlib
+import platform
+import shlex
+import sys
+from typing import Any, NamedTuple
+
+from acme_metarl.launchers import (
+  compare_curves,
+  compare_figure,
+  compare_study,
+  outputs,
+)
+
+CURVES_CSV = 'curves.csv'
+FINAL_RETURNS_CSV = 'final_returns.csv'
+FINAL_RETURNS_MD = 'final_returns.md'
+VERSIONS_JSON = 'versions.json'
+# In a run's directory: who made it.
+MADE_BY_JSON = 'made_by.json'
+_PACKAGES = (
+  'acme_metarl',
+  'jax',
+  'jaxlib',
+  'numpy',
+  'dm-haiku',
+  'distrax',
+  'optax',
+  'rlax',
+  'chex',
+  'scipy',
+  'dm-acme',
+  'dm-reverb',
+  'mujoco',
+  'mujoco-mjx',
+  'gymnasium',
+  'matplotlib',
+)
+
+
+class Settings(NamedTuple):
+  """How returns are put together.
+
+  Attributes:
+    reference: label of the algorithm that others are compared with, or None.
+    num_final: evaluations at the end of a run whose mean is its final return.
+    confidence: of intervals over seeds.
+  """
+
+  reference: str | None
+  num_final: int
+  confidence: float
+
+
+def write(
+  output: pathlib.Path,
+  runs: Sequence[compare_study.Run],
+  settings: Settings,
+) -> str:
+  """Writes tables and figures.
+
+  Args:
+    output: directory of the comparison.
+    runs: that it consists of, stored or not.
+    settings: of the table.
+
+  Returns:
+    The table, in Markdown.
+
+  Raises:
+    ValueError: if nothing is stored yet.
+  """
+  rows = compare_curves.point_rows(runs)
+  if not rows:
+    raise ValueError(
+      f'no run in {str(output / compare_study.RUNS)!r} has an evaluation yet.'
+    )
+  outputs.write_csv(output / CURVES_CSV, rows)
+  found = compare_curves.by_environment(
+    rows,
+    {
+      (run.environment, run.label, run.seed): run.config.num_iterations
+      for run in runs
+    },
+  )
+  summary = []
+  for environment, by_label in found.items():
+    summary += compare_curves.summary_rows(environment, by_label, *settings)
+    compare_figure.draw(output / f'{environment}.png', environment, by_label)
+  outputs.write_csv(output / FINAL_RETURNS_CSV, summary)
+  text = table(summary, settings)
+  missing = [
+    r.name for r in runs if compare_study.last_evaluation(r.directory) < 0
+  ]
+  if missing:
+    text += f'\nNot evaluated yet: {", ".join(missing)}.\n'
+  outputs.write(output / FINAL_RETURNS_MD, text.encode())
+  outputs.write_json(output / VERSIONS_JSON, _origin(runs))
+  return text
+
+
+def table(summary: Sequence[Mapping[str, Any]], settings: Settings) -> str:
+  """The rows of `final_returns.csv`, for readers."""
+  lines = []
+  for environment in dict.fromkeys(row['environment'] for row in summary):
+    own = [row for row in summary if row['environment'] == environment]
+    lines += [f'## {environment.replace("_", " ")}', '']
+    lines += [*_markdown(_cells(own, settings)), '']
+  unfinished = any(row['num_unfinished'] for row in summary)
+  lines += [
+    'Returns on freshly drawn tasks, before and after adaptation: means of the'
+    f' last {settings.num_final} evaluations of a run. "Whole run" is the area'
+    ' under the curve after adaptation, divided by its length. Brackets:'
+    f" {settings.confidence:.0%} intervals over seeds (Student's t)."
+  ]
+  if settings.reference:
+    lines[-1] += (
+      f' Differences are to {compare_figure.title(settings.reference)}, seed'
+      ' by seed.'
+    )
+  if unfinished:
+    lines[-1] += ' (!) Some of the seeds have not come to their end.'
+  return '\n'.join(lines) + '\n'
+
+
+def _cells(
+  rows: Sequence[Mapping[str, Any]], settings: Settings
+) -> list[list[str]]:
+  header = [
+    'algorithm',
+    'seeds',
+    'iterations',
+    'before adaptation',
+    'after adaptation',
+    'whole run',
+  ]
+  columns = ['before_adaptation', 'final_return', 'average_return']
+  if settings.reference:
+    header.append('difference')
+    columns.append('difference')
+  cells = [header]
+  for row in rows:
+    mark = ' (!)' if row['num_unfinished'] else ''
+    cells.append(
+      [
+        compare_figure.title(row['algorithm']),
+        str(row['num_seeds']),
+        f'{row["num_iterations"]}{mark}',
+        *(_interval(row, name) for name in columns),
+      ]
+    )
+  return cells
+
+
+def _interval(row: Mapping[str, Any], name: str) -> str:
+  mean, low, high = (row[f'{name}_{end}'] for end in ('mean', 'low', 'high'))
+  if math.isnan(mean):
+    return ''
+  if math.isnan(low):
+    return _number(mean)
+  return f'{_number(mean)} [{_number(low)}, {_number(high)}]'
+
+
+def _number(value: float) -> str:
+  return f'{value:.3f}' if abs(value) < 10 else f'{value:.1f}'
+
+
+def _markdown(cells: Sequence[Sequence[str]]) -> list[str]:
+  widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+  lines = [
+    '| '
+    + ' | '.join(x.ljust(w) for x, w in zip(row, widths, strict=True))
+    + ' |'
+    for row in cells
+  ]
+  return [
+    lines[0],
+    '|' + '|'.join('-' * (w + 2) for w in widths) + '|',
+    *lines[1:],
+  ]
+
+
+def versions() -> dict[str, str]:
+  """Versions of Python and of the packages that results depend on."""
+  found = {
+    'python': platform.python_version(),
+    'platform': f'{platform.system()} {platform.machine()}',
+  }
+  for name in _PACKAGES:
+    try:
+      found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+      continue
+  return found
+
+
+def command() -> str:
+  """The command line of this process, as one would type it."""
+  return shlex.join(
+    ['python', '-m', 'acme_metarl.launchers.compare', *sys.argv[1:]]
+  )
+
+
+def note_origin(run: compare_study.Run) -> None:
+  """Adds this command to those that made a run."""
+  path = run.directory / MADE_BY_JSON
+  entry = {'command': command(), 'versions': versions()}
+  entries = _made_by(run)
+  if entry not in entries:
+    run.directory.mkdir(parents=True, exist_ok=True)
+    outputs.write_json(path, [*entries, entry])
+
+
+def _made_by(run: compare_study.Run) -> list[dict[str, Any]]:
+  path = run.directory / MADE_BY_JSON
+  return json.loads(path.read_text(encoding='utf-8')) if path.exists() else []
+
+
+def _origin(runs: Sequence[compare_study.Run]) -> dict[str, Any]:
+  """What made the runs, and what made the report."""
+  made_by: dict[str, dict[str, Any]] = {}
+  for run in runs:
+    for entry in _made_by(run):
+      key = json.dumps(entry, sort_keys=True)
+      made_by.setdefault(key, {**entry, 'runs': []})['runs'].append(run.name)
+  return {
+    'report': {'command': command(), 'versions': versions()},
+    'runs': list(made_by.values()),
+  }
