@@ -110,6 +110,21 @@ class AlgorithmConfig:
   def uses_trust_region(self) -> bool:
     return self.outer_optimizer == 'trust_region'
 
+  @property
+  def is_off_policy(self) -> bool:
+    """Whether importance ratios correct for data of an older policy.
+
+    They cannot where a part takes its data for the current policy's own: the
+    evaluator `log_likelihood`, the outer objective 'policy_gradient', and
+    meta-gradients that add the score of the samples. A callable is given the
+    behaviour policy's log-probabilities, and trusted to use them.
+    """
+    return not (
+      self.evaluator in ('log_likelihood', evaluators.log_likelihood)
+      or isinstance(self.make_outer_objective(), objectives.PolicyGradient)
+      or self.meta_gradient in algorithm_parts.SCORE_META_GRADIENTS
+    )
+
   def make_evaluator(self) -> Callable[..., Any]:
     """Returns the evaluator with its options, λ included where it has one."""
     options = dict(self.evaluator_options)

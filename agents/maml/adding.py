@@ -1,6 +1,7 @@
 """Recording of trials, and their insertion into replay, task by task."""
 
 from collections.abc import Callable
+import secrets
 from typing import Any, NamedTuple
 
 from absl import logging
@@ -40,10 +41,13 @@ class Item(NamedTuple):
   Attributes:
     stages: a `types.Stage` with leaves `[K+1, B, ...]`.
     learner_step: int32, learner steps that made the trial's parameters.
+    identity: int32 `[2]`, a random number that is the adder's own, and how many
+      items it made before; no two items share it.
   """
 
   stages: types.Stage
   learner_step: Any
+  identity: Any
 
 
 def item_spec(
@@ -90,6 +94,7 @@ def item_spec(
   return Item(
     stages=stages._replace(observation=observation),
     learner_step=jax.ShapeDtypeStruct((), np.dtype(np.int32)),
+    identity=jax.ShapeDtypeStruct((2,), np.dtype(np.int32)),
   )
 
 
@@ -243,6 +248,8 @@ class TrialAdder(TrialRecorder, base.Adder):
     self._table = table
     self._should_stop = should_stop
     self._client = client
+    self._number = secrets.randbits(31)
+    self._num_items = 0
 
   def reset(self) -> None:
     """Forgets an unfinished trial."""
@@ -268,8 +275,10 @@ class TrialAdder(TrialRecorder, base.Adder):
         Item(
           stages=jax.tree_util.tree_map(lambda x, g=task: x[g], self._trial),
           learner_step=np.int32(self._learner_step),
+          identity=np.array([self._number, self._num_items], np.int32),
         )
       )
+      self._num_items += 1
       writer.create_item(
         self._table,
         priority=1.0,

@@ -9,7 +9,7 @@ import jax
 import reverb
 
 from acme_metarl import meta_learning, task_batching
-from acme_metarl.agents.maml import acting, adding, learning, replay
+from acme_metarl.agents.maml import acting, adding, intake, learning, replay
 from acme_metarl.agents.maml import config as config_lib
 from acme_metarl.agents.maml import networks as networks_lib
 
@@ -136,6 +136,9 @@ class MAMLBuilder:
       iterator=dataset,
       counter=counter,
       logger=logger_fn('learner'),
+      intake=intake.TaskIntake(
+        self._config.reuse, self._config.max_lag, self._config.drops_older
+      ),
       devices=self._devices,
     )
 

@@ -12,7 +12,7 @@ import numpy as np
 import reverb
 
 from acme_metarl import meta_learning, types
-from acme_metarl.agents.maml import adding
+from acme_metarl.agents.maml import intake as intake_lib
 
 _AXIS = 'tasks'
 
@@ -24,8 +24,10 @@ class MAMLLearner(core.Learner):
   on the stored stages. A meta-gradient that is not finite is not applied there;
   `num_skipped` in the log counts them.
 
-  The log's `lag` is how many learner steps ago, on average, the parameters
-  were current that the batch was collected with.
+  The log's `lag` is how many updates lie, on average, between the parameters
+  that the batch was played with and those that it updates; `older_share` is the
+  share of its tasks beyond the bound on that. `num_dropped`, `num_lost` and
+  `num_duplicated` are those of `intake.TaskCounts`.
   """
 
   def __init__(
@@ -36,6 +38,7 @@ class MAMLLearner(core.Learner):
     iterator: Iterator[reverb.ReplaySample],
     counter: counting.Counter | None = None,
     logger: loggers.Logger | None = None,
+    intake: intake_lib.TaskIntake | None = None,
     devices: Sequence[jax.Device] | None = None,
   ):
     """Makes a learner.
@@ -46,17 +49,22 @@ class MAMLLearner(core.Learner):
       observation: an example, unbatched.
       iterator: of meta-batches; their data are `adding.Item`s.
       counter: of learner steps.
-      logger: of what each step says about itself.
-      devices: that the update runs on; all local ones if not given.
+      logger: of what each update says about itself.
+      intake: bounds the lag of what is learned from; no bound by default.
+      devices: that the update runs on; all local ones if not given. With those
+        of several hosts every host's learner takes its share of a meta-batch.
     """
     self._iterator = iterator
     self._counter = counter or counting.Counter()
     self._logger = logger
-    self._update = jax.jit(learner.update)
-    self._mesh = jax.sharding.Mesh(
-      np.asarray(devices or jax.local_devices()), (_AXIS,)
+    self._intake = intake or intake_lib.TaskIntake()
+    devices = np.asarray(devices or jax.local_devices())
+    self._mesh = jax.sharding.Mesh(devices, (_AXIS,))
+    # Every state is on every device, so that the update is compiled once.
+    self._everywhere = jax.sharding.NamedSharding(
+      self._mesh, jax.sharding.PartitionSpec()
     )
-    # Where every later state is, so that the update is compiled once.
+    self._update = jax.jit(learner.update, out_shardings=self._everywhere)
     self._state = self._replicate(learner.init(key, observation))
     self._last_time = None
 
@@ -66,9 +74,12 @@ class MAMLLearner(core.Learner):
     return self._state
 
   def step(self) -> None:
-    item: adding.Item = next(self._iterator).data
+    """Takes one meta-batch; updates once enough tasks are young enough."""
     num_updates = int(self._state.num_updates)
-    state, metrics = self._update(self._state, self._shard(item.stages))
+    batch = self._intake.take(next(self._iterator).data, num_updates)
+    if batch is None:
+      return
+    state, metrics = self._update(self._state, self._shard(batch.stages))
     metrics = jax.device_get(metrics)
     self._state = state
 
@@ -77,12 +88,16 @@ class MAMLLearner(core.Learner):
     self._last_time = now
     counts = self._counter.increment(steps=1, walltime=seconds)
     if self._logger is not None:
-      lag = num_updates - item.learner_step
+      lag = intake_lib.lag(batch, num_updates)
       self._logger.write(
         {
           **counts,
           'lag': float(np.mean(lag)),
           'lag_max': int(np.max(lag)),
+          'older_share': self._intake.older_share(batch, num_updates),
+          'num_dropped': self._intake.counts.dropped,
+          'num_lost': self._intake.counts.lost,
+          'num_duplicated': self._intake.counts.duplicated,
           **{name: value.item() for name, value in metrics.items()},
         }
       )
@@ -93,6 +108,7 @@ class MAMLLearner(core.Learner):
       'params': lambda: state.params,
       'policy': lambda: state.params.policy,
       'learner_step': lambda: state.num_updates,
+      'task_counts': lambda: self._intake.counts,
     }
     unknown = sorted(set(names) - set(variables))
     if unknown:
@@ -120,19 +136,37 @@ class MAMLLearner(core.Learner):
     self._state = self._replicate(state)
 
   def _replicate(self, tree: types.PyTree) -> types.PyTree:
-    sharding = jax.sharding.NamedSharding(
-      self._mesh, jax.sharding.PartitionSpec()
-    )
-    return jax.device_put(tree, sharding)
+    return _put(jax.device_get(tree), self._everywhere)
 
   def _shard(self, tree: types.PyTree) -> types.PyTree:
-    """Shares tasks out to the devices, where they can be evenly."""
+    """Shares tasks out to the devices, where they can be evenly.
+
+    The update shares out unevenly what every device has; only several hosts
+    cannot do that, of which none has all the tasks.
+    """
     num_tasks = jax.tree_util.tree_leaves(tree)[0].shape[0]
-    is_even = num_tasks % self._mesh.size == 0
-    sharding = jax.sharding.NamedSharding(
-      self._mesh, jax.sharding.PartitionSpec(*[_AXIS] * is_even)
-    )
-    return jax.device_put(tree, sharding)
+    num_devices = len(self._mesh.local_devices)
+    if num_tasks % num_devices == 0:
+      return _put(
+        tree,
+        jax.sharding.NamedSharding(
+          self._mesh, jax.sharding.PartitionSpec(_AXIS)
+        ),
+      )
+    if self._mesh.is_multi_process:
+      raise ValueError(
+        f'num_tasks: a host has {num_tasks} tasks of a meta-batch and '
+        f'{num_devices} devices; with several hosts each needs a multiple of '
+        'its devices.'
+      )
+    return _put(tree, self._everywhere)
+
+
+def _put(tree: types.PyTree, sharding: jax.sharding.Sharding) -> types.PyTree:
+  """Puts on devices what this host has of arrays."""
+  return jax.tree_util.tree_map(
+    lambda x: jax.make_array_from_process_local_data(sharding, x), tree
+  )
 
 
 def _shapes(tree: types.PyTree) -> Any:

@@ -109,10 +109,10 @@ def _stack(samples: list[reverb.ReplaySample]) -> reverb.ReplaySample:
     lambda *x: np.stack(x), *[(tuple(s.info), s.data) for s in samples]
   )
   # Reverb gives anonymous tuples.
-  stages, learner_step = data
+  stages, *rest = data
   return reverb.ReplaySample(
     info=reverb.SampleInfo(*info),
-    data=adding.Item(types.Stage(*stages), learner_step),
+    data=adding.Item(types.Stage(*stages), *rest),
   )
 
 

@@ -196,3 +196,22 @@ class TestJson:
   def test_refuses_unknown_fields(self):
     with pytest.raises(ValueError, match=r"unknown fields \['num_task'\]"):
       AlgorithmConfig.from_dict({'num_task': 3})
+
+
+@pytest.mark.parametrize(
+  ('settings', 'expected'),
+  [
+    (dict(), True),
+    (dict(evaluator='vtrace'), True),
+    (dict(evaluator=my_evaluator), True),
+    (dict(evaluator='log_likelihood'), False),
+    (dict(evaluator=evaluators.log_likelihood), False),
+    (dict(meta_gradient='first_order'), True),
+    (dict(evaluator='log_likelihood', meta_gradient='emaml'), False),
+    (dict(outer_objective='policy_gradient', num_outer_epochs=1), False),
+    (dict(outer_objective=objectives.PolicyGradient()), False),
+    (dict(outer_objective=objectives.Evaluated(my_evaluator)), True),
+  ],
+)
+def test_off_policy_is_what_ratios_correct(settings, expected):
+  assert AlgorithmConfig(**settings).is_off_policy == expected

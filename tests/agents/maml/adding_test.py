@@ -130,6 +130,9 @@ def test_inserts_one_item_per_task(item):
     batch = next(replay.batches(client, 'trials', 2 * _G, reuse=1)).data
   assert isinstance(batch, maml.Item)
   assert batch.learner_step.tolist() == [7, 7, 8, 8]
+  # Numbered by the adder, over all its trials.
+  assert batch.identity[:, 1].tolist() == [0, 1, 2, 3]
+  assert len(set(batch.identity[:, 0].tolist())) == 1
   assert batch.stages.behaviour_params == ()
   for index in range(2 * _G):
     stages = jax.tree_util.tree_map(lambda x, i=index: x[i], batch.stages)
@@ -211,6 +214,7 @@ def test_the_server_refuses_other_shapes(item):
       maml.Item(
         jax.tree_util.tree_map(lambda x: np.zeros(x.shape, x.dtype), wider),
         np.int32(0),
+        np.zeros(2, np.int32),
       )
     )
     column = jax.tree_util.tree_map(lambda c: c[-1], writer.history)

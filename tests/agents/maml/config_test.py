@@ -16,6 +16,14 @@ def test_defaults_are_those_of_the_main_job():
   [
     ({'algorithm': 'promp'}, 'algorithm: .*AlgorithmConfig'),
     ({'reuse': 0}, 'reuse: got 0'),
+    ({'reuse': 1.5}, 'reuse: got 1.5, need an integer'),
+    ({'max_lag': -1}, 'max_lag: got -1, need an integer of at least 0'),
+    ({'max_lag': 'none'}, "max_lag: got 'none'"),
+    (
+      {'algorithm': presets.make('trpo_maml'), 'reuse': 2, 'max_lag': 3},
+      "reuse: got 2, .*evaluator='log_likelihood'.*max_lag=3.*Use reuse=1",
+    ),
+    ({'max_queue_size': 50.0}, 'max_queue_size: got 50.0, need an integer'),
     ({'max_queue_size': 39}, 'max_queue_size: got 39.*40 tasks'),
     (
       {'algorithm': presets.make('promp', num_rollouts=1)},
@@ -38,3 +46,16 @@ def test_queue_must_hold_what_is_inserted_at_once():
   assert config.queue_size(1) == 40
   with pytest.raises(ValueError, match='max_queue_size: got 40.*49'):
     config.queue_size(10)
+
+
+def test_bounds_the_lag_of_what_ratios_do_not_correct():
+  off_policy, on_policy = presets.make('promp'), presets.make('trpo_maml')
+  assert not maml.MAMLConfig(off_policy, reuse=3, max_lag=1).drops_older
+  assert maml.MAMLConfig(on_policy, max_lag=0).drops_older
+  assert not maml.MAMLConfig(on_policy).drops_older
+
+
+def test_warns_of_reuse_that_ratios_do_not_correct():
+  with pytest.warns(UserWarning, match='reuse: got 2.*biased') as caught:
+    maml.MAMLConfig(presets.make('vpg_maml'), reuse=2)
+  assert caught[0].filename == __file__

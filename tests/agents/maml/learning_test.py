@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from acme_metarl import environments, meta_learning
+from acme_metarl.agents.maml import intake
 
 
 @pytest.fixture
@@ -82,6 +83,58 @@ def test_reuse_steps_on_stale_trials_and_logs_the_lag(make_agent):
   sizes = [row['effective_sample_size_0'] for row in agent.logger.rows[:3]]
   assert agent.logger.rows[1]['inner_kl_0'] > 0
   assert all(0.5 < size <= 1.0 + 1e-6 for size in sizes)
+
+
+def test_off_policy_uses_older_trials_and_counts_them(make_agent):
+  agent = make_agent(agent={'reuse': 3, 'max_lag': 1})
+  learner = agent.make_learner()
+  _play(agent, learner)
+  for _ in range(3):
+    learner.step()
+  rows = agent.logger.rows
+  assert [row['lag_max'] for row in rows] == [0, 1, 2]
+  assert [row['older_share'] for row in rows] == [0, 0, 1]
+  assert {row['num_dropped'] for row in rows} == {0}
+  assert learner.get_variables(['task_counts', 'learner_step']) == [
+    intake.TaskCounts(sampled=6, learned=6),
+    3,
+  ]
+
+
+def test_on_policy_drops_older_trials_and_takes_more(make_agent):
+  environment = environments.TrialEnvironment(
+    environments.make('navigation_2d', reward='dense'), 2, 3, 5
+  )
+  agent = make_agent(
+    environment, preset='trpo_maml', num_tasks=4, agent={'max_lag': 0}
+  )
+  learner = agent.make_learner()
+  actor = agent.make_actor(learner, agent.make_adder())
+  loop = acme.EnvironmentLoop(environment, actor, logger=loggers.NoOpLogger())
+  loop.run(num_episodes=3)
+  learner.step()
+  loop.run(num_episodes=1)
+  # Of the third trial, played before the update, and the fourth, played after.
+  before = learner.save()
+  learner.step()
+  _assert_same(before, learner.save())
+  assert len(agent.logger.rows) == 1
+  assert learner.get_variables(['task_counts']) == [
+    intake.TaskCounts(sampled=8, learned=4, dropped=2)
+  ]
+  loop.run(num_episodes=2)
+  learner.step()
+  assert learner.save().num_updates == 2
+  row = agent.logger.rows[-1]
+  assert (row['steps'], row['lag_max'], row['num_dropped']) == (2, 0, 2)
+  # Everything is accounted for; two tasks of the last trial wait.
+  counts = learner.get_variables(['task_counts'])[0]
+  assert counts == intake.TaskCounts(sampled=12, learned=8, dropped=2)
+  table = agent.client.server_info()['trials']
+  statistics = table.rate_limiter_info
+  assert statistics.insert_stats.completed == counts.sampled
+  assert statistics.sample_stats.completed == counts.sampled
+  assert table.current_size == 0
 
 
 @pytest.mark.parametrize('preset', ['promp', 'trpo_maml'])

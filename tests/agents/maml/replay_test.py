@@ -24,6 +24,7 @@ def _item(number=0):
       behaviour_params=(block, block),
     ),
     np.int32(number),
+    np.array([5, number], np.int32),
   )
 
 
@@ -81,6 +82,7 @@ def test_batches_are_in_order_and_rebuilt(make_client):
   stages = batches[1].data.stages
   assert isinstance(stages, types.Stage)
   assert stages.reward.shape == (3, 2, 3, 4)
+  assert batches[1].data.identity.tolist() == [[5, 3], [5, 4], [5, 5]]
   assert stages.observation.shape == (3, 2, 3, 5)
   assert len(stages.behaviour_params) == 2
   np.testing.assert_array_equal(stages.action[2], _item(5).stages.action)
