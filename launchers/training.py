@@ -16,9 +16,9 @@ from acme_metarl.agents.maml import replay
 from acme_metarl.launchers import (
   checkpointing,
   evaluation,
-  outputs,
   run_config,
   run_logging,
+  run_records,
   stopping,
 )
 
@@ -184,102 +184,43 @@ def run(
     OSError: if something cannot be written; checkpoints are as they were.
   """
   with contextlib.closing(Trainer(config)) as trainer:
-    wall_seconds = 0.0
     if checkpoint is not None:
       trainer.restore(checkpoint)
-      wall_seconds = checkpoint.metadata['wall_seconds']
-    outputs.write_json(directory / run_config.CONFIG_JSON, config.to_dict())
-    resume_at = None if checkpoint is None else trainer.iteration
     with contextlib.closing(
-      _Run(config, directory, trainer, wall_seconds, resume_at, use_tensorboard)
-    ) as loop:
-      return loop.train()
+      run_records.RunRecords(config, directory, checkpoint, use_tensorboard)
+    ) as records:
+      return _train(config, trainer, records)
 
 
-class _Run:
-  """The loop around a trainer: tables, evaluations, checkpoints, pictures."""
+def _train(
+  config: run_config.RunConfig,
+  trainer: Trainer,
+  records: run_records.RunRecords,
+) -> bool:
+  """Iterates until the end, or until asked to stop."""
+  stop = stopping.StopRequest()
 
-  def __init__(
-    self, config, directory, trainer, wall_seconds, resume_at, use_tensorboard
-  ):
-    self._config = config
-    self._directory = directory
-    self._trainer = trainer
-    self._start = time.monotonic() - wall_seconds
-    self._checkpointer = checkpointing.Checkpointer(
-      directory / run_config.CHECKPOINTS
-    )
-    self._saved_at = resume_at
-    self._learner_log = run_logging.learner_log(
-      directory, resume_at, use_tensorboard
-    )
-    self._evaluation_log = run_logging.evaluation_log(
-      directory, resume_at, use_tensorboard
-    )
-    self._progress = run_logging.Progress(
-      config.num_iterations, trainer.iteration
-    )
-
-  def train(self) -> bool:
-    """Iterates until the end, or until asked to stop."""
-    trainer, config = self._trainer, self._config
-    stop = stopping.StopRequest()
-    with stop.listening():
-      if not trainer.iteration:
-        self._evaluate()
-      while trainer.iteration < config.num_iterations and not stop:
-        row = trainer.iterate()
-        row = {'iteration': row.pop('iteration'), **row}
-        row['wall_seconds'] = round(self._wall_seconds, 3)
-        self._learner_log.write(row)
-        self._progress.advance(row)
-        if self._is_due(config.eval_every):
-          self._evaluate()
-        if self._is_due(config.checkpoint_every) or stop:
-          self._save()
-      # Where there was nothing left to do, all is as it was.
-      if trainer.iteration != self._saved_at:
-        self._save()
-    if stop:
-      self._progress.say(
-        f'Stopped by {stop.signal_name} after iteration {trainer.iteration}, '
-        'and saved; --resume goes on from here.'
+  def evaluate():
+    if config.eval_every:
+      records.write_evaluation(
+        trainer.evaluate(),
+        trainer.iteration,
+        trainer.environment_steps,
+        records.wall_seconds,
       )
-    return trainer.iteration >= config.num_iterations
 
-  def close(self) -> None:
-    self._progress.close()
-    self._learner_log.close()
-    self._evaluation_log.close()
-
-  @property
-  def _wall_seconds(self) -> float:
-    return time.monotonic() - self._start
-
-  def _is_due(self, every: int) -> bool:
-    iteration = self._trainer.iteration
-    is_last = iteration == self._config.num_iterations
-    return every > 0 and (iteration % every == 0 or is_last)
-
-  def _evaluate(self) -> None:
-    if not self._config.eval_every:
-      return
-    rows = run_logging.evaluation_rows(
-      self._trainer.evaluate(),
-      self._trainer.iteration,
-      self._trainer.environment_steps,
-      self._wall_seconds,
-    )
-    for row in rows:
-      self._evaluation_log.write(row)
-    self._progress.say_evaluation(
-      self._trainer.iteration, [row['return_mean'] for row in rows]
-    )
-
-  def _save(self) -> None:
-    arrays, metadata = self._trainer.save()
-    metadata['wall_seconds'] = round(self._wall_seconds, 3)
-    self._checkpointer.save(self._trainer.iteration, arrays, metadata)
-    self._saved_at = self._trainer.iteration
-    title = f'{self._config.algorithm}, {self._config.environment}'
-    run_logging.write_curves(self._directory, title.replace('_', ' '))
+  with stop.listening():
+    if not trainer.iteration:
+      evaluate()
+    while trainer.iteration < config.num_iterations and not stop:
+      records.write(trainer.iterate())
+      if records.is_due(config.eval_every, trainer.iteration):
+        evaluate()
+      if records.is_due(config.checkpoint_every, trainer.iteration) or stop:
+        records.save(trainer.iteration, *trainer.save())
+    # Where there was nothing left to do, all is as it was.
+    if trainer.iteration != records.saved_at:
+      records.save(trainer.iteration, *trainer.save())
+  if stop:
+    records.say_stopped(stop.signal_name, trainer.iteration)
+  return trainer.iteration >= config.num_iterations
