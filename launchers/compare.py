@@ -28,15 +28,17 @@ give the command again. Into OUTPUT go
 
 from collections.abc import Mapping, Sequence
 import importlib.util
-import os
 import sys
 
 from absl import flags
+import jax
 
 from acme_metarl import environments
 from acme_metarl.launchers import (
   compare_jobs,
+  compare_processes,
   compare_report,
+  compare_runs,
   compare_study,
   outputs,
   run_flags,
@@ -142,9 +144,9 @@ def _seeds() -> list[int]:
     ) from error
 
 
-def _stored_runs(output) -> list[compare_study.Run]:
+def _stored_runs(output) -> list[compare_runs.Run]:
   """The stored runs that the flags choose."""
-  return compare_study.stored(
+  return compare_runs.stored(
     output,
     _ENVIRONMENTS.value if _ENVIRONMENTS.present else None,
     _ALGORITHMS.value if _ALGORITHMS.present else None,
@@ -153,14 +155,14 @@ def _stored_runs(output) -> list[compare_study.Run]:
   )
 
 
-def _settings(runs: Sequence[compare_study.Run]) -> compare_report.Settings:
+def _settings(runs: Sequence[compare_runs.Run]) -> compare_report.Settings:
   labels = list(dict.fromkeys(run.label for run in runs))
   if _REFERENCE.value is None:
     reference = 'promp' if 'promp' in labels else labels[0]
     if len(labels) == 1:
       reference = None
   else:
-    reference = compare_study.parse_variant(_REFERENCE.value).label
+    reference = compare_runs.parse_variant(_REFERENCE.value).label
     if reference not in labels:
       raise ValueError(
         f'--reference: {_REFERENCE.value!r} is not among the algorithms '
@@ -169,41 +171,33 @@ def _settings(runs: Sequence[compare_study.Run]) -> compare_report.Settings:
   return compare_report.Settings(reference, _NUM_FINAL.value, _CONFIDENCE.value)
 
 
-def _num_devices(num_jobs: int) -> int | None:
-  """CPU devices of one of several processes."""
-  num_parallel = min(_NUM_PARALLEL.value, num_jobs)
-  if FLAGS.num_devices is not None or num_parallel == 1:
-    return None
-  return max(len(os.sched_getaffinity(0)) // num_parallel, 1)
-
-
-def _make_runs(runs: Sequence[compare_study.Run]) -> compare_jobs.Outcome:
+def _make_runs(runs: Sequence[compare_runs.Run]) -> compare_processes.Outcome:
   """Makes what is not finished.
 
   Raises:
     ValueError: if it cannot be made here.
   """
   to_do = [run for run in runs if not run.is_finished]
-  jobs = compare_jobs.make_jobs(to_do, _RUNNER.value, _num_devices(len(to_do)))
-  needs_agent = any(
-    f'acme_metarl.launchers.{compare_study.TRAIN}' in job.command
-    for job in jobs
+  jobs = compare_jobs.make_jobs(
+    to_do, _RUNNER.value, _NUM_PARALLEL.value, FLAGS.num_devices
   )
+  needs_agent = any(job.launcher == compare_runs.TRAIN for job in jobs)
   if needs_agent and not importlib.util.find_spec('reverb'):
     raise ValueError(
       '--runner: these runs need the agent with Acme and Reverb, which are not '
       'installed (see README, "Install parts of it").'
     )
   if not jobs:
-    return compare_jobs.Outcome({}, None)
-  for run in to_do:
-    compare_report.note_origin(run)
+    return compare_processes.Outcome({}, None)
   print(
     f'{len(runs) - len(to_do)} of {len(runs)} runs are finished;'
     f' {len(to_do)} to make in {len(jobs)} processes.',
     file=sys.stderr,
   )
-  return compare_jobs.execute(jobs, _NUM_PARALLEL.value, runs)
+  try:
+    return compare_processes.execute(jobs, _NUM_PARALLEL.value, runs)
+  except KeyboardInterrupt:
+    return compare_processes.Outcome({}, 'a second SIGINT')
 
 
 def run(overrides: Mapping[str, str]) -> None:
@@ -213,10 +207,12 @@ def run(overrides: Mapping[str, str]) -> None:
     ValueError: if that cannot be done.
   """
   _check_flags()
+  # Accelerators are for the processes that train; nothing is computed here.
+  jax.config.update('jax_platforms', 'cpu')
   output = outputs.writable_directory(_OUTPUT.value)
   if _ONLY_REPORT.value:
     runs = _stored_runs(output)
-    outcome = compare_jobs.Outcome({}, None)
+    outcome = compare_processes.Outcome({}, None)
   else:
     runs = compare_study.plan(
       output, _ENVIRONMENTS.value, _ALGORITHMS.value, _seeds(), overrides
@@ -230,8 +226,10 @@ def run(overrides: Mapping[str, str]) -> None:
       '--only_report shows what there is.'
     )
     sys.exit(130)
-  print(compare_report.write(output, runs, settings))
-  print(f'Wrote tables and figures to {output}.')
+  is_empty = all(compare_runs.last_evaluation(r.directory) < 0 for r in runs)
+  if not (is_empty and outcome.failures):
+    print(compare_report.write(output, runs, settings))
+    print(f'Wrote tables and figures to {output}.')
   if outcome.failures:
     sys.exit(
       f'compare: {len(outcome.failures)} failed; the same command tries '

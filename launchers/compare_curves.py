@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from acme_metarl import presets
-from acme_metarl.launchers import compare_study
+from acme_metarl.launchers import compare_runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Curve:
     return float(np.mean(trained[-count:] if trained.size else values))
 
 
-def point_rows(runs: Sequence[compare_study.Run]) -> list[dict[str, Any]]:
+def point_rows(runs: Sequence[compare_runs.Run]) -> list[dict[str, Any]]:
   """Rows of `curves.csv`: one per run, evaluation and number of inner steps.
 
   Args:
@@ -70,7 +70,7 @@ def point_rows(runs: Sequence[compare_study.Run]) -> list[dict[str, Any]]:
       **row,
     }
     for run in ordered
-    for row in compare_study.evaluation_rows(run.directory)
+    for row in compare_runs.evaluation_rows(run.directory)
     if row['iteration'] <= run.config.num_iterations
   ]
 

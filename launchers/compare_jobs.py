@@ -1,35 +1,29 @@
-"""Makes the runs of a comparison, each in a process of its own.
+"""Which processes make the runs of a comparison.
 
-Seeds of one algorithm of which nothing is stored share a process, and so one
+Seeds of one algorithm that have come equally far share a process, and so one
 compilation, where they train on the device.
 """
 
 from collections.abc import Sequence
-import contextlib
-import fcntl
 import itertools
 import os
 import pathlib
-import signal
-import subprocess
 import sys
-import time
 from typing import Any, NamedTuple
-
-import tqdm
 
 from acme_metarl import environments
 from acme_metarl.launchers import (
-  compare_study,
-  run_config,
-  run_logging,
-  stopping,
+  checkpointing,
+  compare_runs,
 )
 
 AUTO = 'auto'
-RUNNERS = (AUTO, compare_study.TRAIN, compare_study.TRAIN_ON_DEVICE)
+RUNNERS = (AUTO, compare_runs.TRAIN, compare_runs.TRAIN_ON_DEVICE)
 OUTPUT_LOG = 'output.log'
-_POLL_SECONDS = 0.5
+
+
+# A run, the launcher that makes it, and the step of its checkpoint if any.
+_ToDo = tuple[compare_runs.Run, str, int | None]
 
 
 class Job(NamedTuple):
@@ -37,10 +31,12 @@ class Job(NamedTuple):
 
   Attributes:
     runs: that it makes, consecutive seeds of one algorithm.
+    launcher: its module.
     command: of the process.
   """
 
-  runs: tuple[compare_study.Run, ...]
+  runs: tuple[compare_runs.Run, ...]
+  launcher: str
   command: tuple[str, ...]
 
   @property
@@ -55,9 +51,10 @@ class Job(NamedTuple):
 
 
 def make_jobs(
-  runs: Sequence[compare_study.Run],
+  runs: Sequence[compare_runs.Run],
   runner: str,
-  num_devices: int | None = None,
+  num_parallel: int,
+  num_devices: int | None,
 ) -> list[Job]:
   """Puts the work together.
 
@@ -65,7 +62,8 @@ def make_jobs(
     runs: that are to be made or continued.
     runner: one of `RUNNERS`; `auto` trains on the device what can, and goes on
       with what is stored by the launcher that it began with.
-    num_devices: CPU devices of a process, None for its own choice.
+    num_parallel: jobs at once.
+    num_devices: CPU devices of a job; None shares the cores out.
 
   Returns:
     Jobs in the order of the runs.
@@ -73,30 +71,77 @@ def make_jobs(
   Raises:
     ValueError: if a run cannot be made by the runner.
   """
+  steps_on_host = {
+    name: _steps_on_host(next(run for run in runs if run.environment == name))
+    for name in dict.fromkeys(run.environment for run in runs)
+  }
+  todo = []
+  for run in runs:
+    checkpoint = compare_runs.checkpoint_of(run.directory)
+    launcher = _launcher(
+      run, runner, steps_on_host[run.environment], checkpoint
+    )
+    todo.append((run, launcher, checkpoint and checkpoint.step))
+  groups = [
+    [item for _, item in group]
+    for _, group in itertools.groupby(enumerate(todo), _group_key)
+  ]
+  num_parallel = min(num_parallel, len(groups))
+  if num_devices is None and num_parallel > 1:
+    num_devices = max(len(os.sched_getaffinity(0)) // num_parallel, 1)
   extra = () if num_devices is None else (f'--num_devices={num_devices}',)
-  jobs = []
-  runners = [_runner(run, runner) for run in runs]
-  indices = range(len(runs))
-  for _, group in itertools.groupby(
-    indices, lambda i: _group_key(runs[i], runners[i], i)
-  ):
-    members = list(group)
-    jobs.append(_job([runs[i] for i in members], runners[members[0]], extra))
-  return jobs
+  return [_job(group, extra) for group in groups]
 
 
-def _group_key(run: compare_study.Run, runner: str, index: int) -> Any:
+def _steps_on_host(run: compare_runs.Run) -> bool:
+  environment = environments.make(
+    run.environment, **run.config.environment_options
+  )
+  # Those that do draw their tasks themselves.
+  return hasattr(environment, 'sample_tasks')
+
+
+def _launcher(
+  run: compare_runs.Run,
+  runner: str,
+  steps_on_host: bool,
+  checkpoint: checkpointing.Checkpoint | None,
+) -> str:
+  """The launcher that makes a run."""
+  problem = ''
+  if steps_on_host:
+    problem = f'{run.environment} steps on the host'
+  elif run.config.agent.reuse != 1:
+    problem = 'its data is used more than once'
+  if problem and runner == compare_runs.TRAIN_ON_DEVICE:
+    raise ValueError(
+      f'--runner: {run.name} cannot train on the device: {problem}. Use '
+      f'--runner={AUTO}.'
+    )
+  if checkpoint is not None:
+    stored = compare_runs.launcher_of(checkpoint)
+    if runner not in (AUTO, stored):
+      raise ValueError(
+        f'--runner: {run.name} was begun by {stored}, and {runner} cannot go '
+        f'on with it. Use --runner={AUTO}, or move it away.'
+      )
+    return stored
+  if runner != AUTO:
+    return runner
+  return compare_runs.TRAIN if problem else compare_runs.TRAIN_ON_DEVICE
+
+
+def _group_key(numbered: tuple[int, _ToDo]) -> Any:
   """Equal for neighbours that one process can make."""
-  is_new = not (run.directory / run_config.CONFIG_JSON).exists()
-  if runner != compare_study.TRAIN_ON_DEVICE or not is_new:
+  index, (run, launcher, step) = numbered
+  if launcher != compare_runs.TRAIN_ON_DEVICE:
     return index
-  return run.environment, run.label, run.seed - index
+  return run.environment, run.label, run.seed - index, step
 
 
-def _job(
-  runs: Sequence[compare_study.Run], runner: str, extra: Sequence[str]
-) -> Job:
-  first = runs[0]
+def _job(group: Sequence[_ToDo], extra: Sequence[str]) -> Job:
+  runs = tuple(run for run, *_ in group)
+  first, launcher, _ = group[0]
   if len(runs) == 1:
     own = (f'--logdir={first.directory}',)
   else:
@@ -104,7 +149,7 @@ def _job(
   command = (
     sys.executable,
     '-m',
-    f'acme_metarl.launchers.{runner}',
+    f'acme_metarl.launchers.{launcher}',
     *first.arguments,
     f'--seed={first.seed}',
     *own,
@@ -112,218 +157,4 @@ def _job(
     # Starts anew where there is no checkpoint yet.
     '--resume',
   )
-  return Job(tuple(runs), command)
-
-
-def _runner(run: compare_study.Run, wanted: str) -> str:
-  stored = compare_study.stored_runner(run.directory)
-  if stored is not None:
-    if wanted not in (AUTO, stored):
-      raise ValueError(
-        f'--runner: {run.name} was begun by {stored}, and {wanted} cannot go '
-        f'on with it. Use --runner={stored}, or move it away.'
-      )
-    return stored
-  if wanted != AUTO:
-    return wanted
-  environment = environments.make(
-    run.environment, **run.config.environment_options
-  )
-  # Those that step on the host draw their own tasks.
-  is_pure_jax = not hasattr(environment, 'sample_tasks')
-  is_on_policy = run.config.agent.reuse == 1
-  if is_pure_jax and is_on_policy:
-    return compare_study.TRAIN_ON_DEVICE
-  return compare_study.TRAIN
-
-
-class _Child:
-  """A process, and the log that nobody else may write meanwhile."""
-
-  def __init__(self, job: Job):
-    """Starts the process.
-
-    Raises:
-      BlockingIOError: if another process is making one of the runs.
-    """
-    self.job = job
-    with contextlib.ExitStack() as stack:
-      logs = []
-      for run in job.runs:
-        run.directory.mkdir(parents=True, exist_ok=True)
-        log = stack.enter_context(open(run.directory / OUTPUT_LOG, 'ab'))
-        # The child inherits the lock: it holds as long as the child lives, even
-        # if this process is killed.
-        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        logs.append(log)
-      self._process = subprocess.Popen(
-        job.command,
-        stdin=subprocess.DEVNULL,
-        stdout=logs[0],
-        stderr=subprocess.STDOUT,
-        pass_fds=[log.fileno() for log in logs],
-        # Ctrl-C reaches it through us, once.
-        start_new_session=True,
-      )
-
-  @property
-  def is_running(self) -> bool:
-    return self._process.poll() is None
-
-  def failure(self) -> str | None:
-    """Says how it ended if not well."""
-    code = self._process.returncode
-    if code < 0:
-      return f'ended by {signal.Signals(-code).name}'
-    if code > 0:
-      return f'exit status {code}'
-    if not all(run.is_finished for run in self.job.runs):
-      return 'ended too early'
-    return None
-
-  def stop(self) -> None:
-    """Asks it to save and end."""
-    self._process.terminate()
-
-  def kill(self) -> None:
-    self._process.kill()
-    self._process.wait()
-
-
-class Outcome(NamedTuple):
-  """What became of the jobs.
-
-  Attributes:
-    failures: sentences, by the name of the job.
-    signal_name: that stopped the work, or None.
-  """
-
-  failures: dict[str, str]
-  signal_name: str | None
-
-
-def execute(
-  jobs: Sequence[Job], num_parallel: int, all_runs: Sequence[compare_study.Run]
-) -> Outcome:
-  """Makes the runs; the end of one is not that of the others.
-
-  Args:
-    jobs: to do.
-    num_parallel: how many at once.
-    all_runs: that progress is shown of.
-
-  Returns:
-    What became of them.
-  """
-  waiting, failures = list(jobs), {}
-  children: list[_Child] = []
-  stop = stopping.StopRequest()
-  interval = 0.5 if sys.stderr.isatty() else 30.0
-  with (
-    stop.listening(),
-    _Progress(all_runs, interval) as progress,
-  ):
-    try:
-      while (waiting and not stop) or children:
-        while waiting and not stop and len(children) < num_parallel:
-          _start(waiting.pop(0), children, failures, progress)
-        time.sleep(_POLL_SECONDS)
-        progress.update()
-        for child in [c for c in children if not c.is_running]:
-          children.remove(child)
-          if not stop:
-            _finish(child, failures, progress)
-        if stop and children:
-          _stop_all(children, progress)
-    finally:
-      # Left behind by a second Ctrl-C only; checkpoints are whole.
-      for child in children:
-        child.kill()
-  return Outcome(failures, stop.signal_name)
-
-
-def _start(job, children, failures, progress) -> None:
-  try:
-    children.append(_Child(job))
-  except BlockingIOError:
-    failures[job.name] = 'another process is making it at this moment'
-    progress.say(f'{job.name}: {failures[job.name]}.')
-  except OSError as error:
-    failures[job.name] = f'cannot start it ({error})'
-    progress.say(f'{job.name}: {failures[job.name]}.')
-
-
-def _finish(child, failures, progress) -> None:
-  job, failure = child.job, child.failure()
-  if failure is None:
-    progress.say(f'{job.name}: done.')
-    return
-  failures[job.name] = failure
-  progress.say(f'{job.name}: {failure}. {job.log} ends:\n{_tail(job.log)}')
-
-
-def _stop_all(children, progress) -> None:
-  progress.say(
-    f'Stopping: {len(children)} running, saved after the iterations that they '
-    'are at. A second Ctrl-C ends them at once, at their last checkpoints.'
-  )
-  for child in children:
-    child.stop()
-  while any(child.is_running for child in children):
-    time.sleep(_POLL_SECONDS)
-  children.clear()
-
-
-def _tail(path: pathlib.Path, num_lines: int = 6) -> str:
-  text = path.read_text(encoding='utf-8', errors='replace')
-  lines = text.replace('\r', '\n').splitlines()
-  return '\n'.join(f'  {line}' for line in lines[-num_lines:])
-
-
-class _Progress:
-  """A bar over the iterations of all runs, read from their tables."""
-
-  def __init__(self, runs: Sequence[compare_study.Run], interval: float):
-    self._runs = runs
-    done = self._done()
-    self._bar = tqdm.tqdm(
-      total=sum(run.config.num_iterations for run in runs),
-      initial=done,
-      unit='it',
-      mininterval=interval,
-      maxinterval=interval,
-      dynamic_ncols=True,
-      # Runs are of different lengths; the mean says more than the last one.
-      smoothing=0,
-      desc=f'{len(runs)} runs',
-    )
-
-  def __enter__(self) -> '_Progress':
-    return self
-
-  def __exit__(self, *_: Any) -> None:
-    self._bar.close()
-
-  def update(self) -> None:
-    self._bar.update(self._done() - self._bar.n)
-
-  def say(self, text: str) -> None:
-    """Prints without tearing the bar."""
-    self._bar.write(text, file=sys.stderr)
-
-  def _done(self) -> int:
-    return sum(
-      min(max(_iteration(run.directory), 0), run.config.num_iterations)
-      for run in self._runs
-    )
-
-
-def _iteration(directory: pathlib.Path) -> int:
-  """The iteration that a run is at, from the last line of its table."""
-  path = directory / run_logging.LEARNER_CSV
-  try:
-    with open(path, 'rb') as file:
-      file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-      return int(file.read().splitlines()[-1].split(b',')[0])
-  except (IndexError, OSError, ValueError):
-    return 0
+  return Job(runs, launcher, command)

@@ -1,19 +1,15 @@
-"""What a comparison leaves behind: tables, figures, and their origin."""
+"""What a comparison leaves behind: tables, and what they say."""
 
 from collections.abc import Mapping, Sequence
-from importlib import metadata
-import json
 import math
 import pathlib
-import platform
-import shlex
-import sys
 from typing import Any, NamedTuple
 
 from acme_metarl.launchers import (
   compare_curves,
   compare_figure,
-  compare_study,
+  compare_origin,
+  compare_runs,
   outputs,
 )
 
@@ -21,26 +17,6 @@ CURVES_CSV = 'curves.csv'
 FINAL_RETURNS_CSV = 'final_returns.csv'
 FINAL_RETURNS_MD = 'final_returns.md'
 VERSIONS_JSON = 'versions.json'
-# In a run's directory: who made it.
-MADE_BY_JSON = 'made_by.json'
-_PACKAGES = (
-  'acme_metarl',
-  'jax',
-  'jaxlib',
-  'numpy',
-  'dm-haiku',
-  'distrax',
-  'optax',
-  'rlax',
-  'chex',
-  'scipy',
-  'dm-acme',
-  'dm-reverb',
-  'mujoco',
-  'mujoco-mjx',
-  'gymnasium',
-  'matplotlib',
-)
 
 
 class Settings(NamedTuple):
@@ -59,7 +35,7 @@ class Settings(NamedTuple):
 
 def write(
   output: pathlib.Path,
-  runs: Sequence[compare_study.Run],
+  runs: Sequence[compare_runs.Run],
   settings: Settings,
 ) -> str:
   """Writes tables and figures.
@@ -78,7 +54,7 @@ def write(
   rows = compare_curves.point_rows(runs)
   if not rows:
     raise ValueError(
-      f'no run in {str(output / compare_study.RUNS)!r} has an evaluation yet.'
+      f'no run in {str(output / compare_runs.RUNS)!r} has an evaluation yet.'
     )
   outputs.write_csv(output / CURVES_CSV, rows)
   found = compare_curves.by_environment(
@@ -95,12 +71,12 @@ def write(
   outputs.write_csv(output / FINAL_RETURNS_CSV, summary)
   text = table(summary, settings)
   missing = [
-    r.name for r in runs if compare_study.last_evaluation(r.directory) < 0
+    r.name for r in runs if compare_runs.last_evaluation(r.directory) < 0
   ]
   if missing:
     text += f'\nNot evaluated yet: {", ".join(missing)}.\n'
   outputs.write(output / FINAL_RETURNS_MD, text.encode())
-  outputs.write_json(output / VERSIONS_JSON, _origin(runs))
+  outputs.write_json(output / VERSIONS_JSON, compare_origin.summary(runs))
   return text
 
 
@@ -183,52 +159,3 @@ def _markdown(cells: Sequence[Sequence[str]]) -> list[str]:
     '|' + '|'.join('-' * (w + 2) for w in widths) + '|',
     *lines[1:],
   ]
-
-
-def versions() -> dict[str, str]:
-  """Versions of Python and of the packages that results depend on."""
-  found = {
-    'python': platform.python_version(),
-    'platform': f'{platform.system()} {platform.machine()}',
-  }
-  for name in _PACKAGES:
-    try:
-      found[name] = metadata.version(name)
-    except metadata.PackageNotFoundError:
-      continue
-  return found
-
-
-def command() -> str:
-  """The command line of this process, as one would type it."""
-  return shlex.join(
-    ['python', '-m', 'acme_metarl.launchers.compare', *sys.argv[1:]]
-  )
-
-
-def note_origin(run: compare_study.Run) -> None:
-  """Adds this command to those that made a run."""
-  path = run.directory / MADE_BY_JSON
-  entry = {'command': command(), 'versions': versions()}
-  entries = _made_by(run)
-  if entry not in entries:
-    run.directory.mkdir(parents=True, exist_ok=True)
-    outputs.write_json(path, [*entries, entry])
-
-
-def _made_by(run: compare_study.Run) -> list[dict[str, Any]]:
-  path = run.directory / MADE_BY_JSON
-  return json.loads(path.read_text(encoding='utf-8')) if path.exists() else []
-
-
-def _origin(runs: Sequence[compare_study.Run]) -> dict[str, Any]:
-  """What made the runs, and what made the report."""
-  made_by: dict[str, dict[str, Any]] = {}
-  for run in runs:
-    for entry in _made_by(run):
-      key = json.dumps(entry, sort_keys=True)
-      made_by.setdefault(key, {**entry, 'runs': []})['runs'].append(run.name)
-  return {
-    'report': {'command': command(), 'versions': versions()},
-    'runs': list(made_by.values()),
-  }

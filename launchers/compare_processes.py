@@ -1,0 +1,222 @@
+"""Runs the processes of a comparison, and shows how far they are."""
+
+from collections.abc import Sequence
+import contextlib
+import fcntl
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from typing import Any, NamedTuple
+
+import tqdm
+
+from acme_metarl.launchers import (
+  compare_jobs,
+  compare_origin,
+  compare_runs,
+  run_logging,
+  stopping,
+)
+
+_POLL_SECONDS = 0.5
+
+
+class _Child:
+  """A process, and the log that nobody else may write meanwhile."""
+
+  def __init__(self, job: compare_jobs.Job):
+    """Starts the process.
+
+    Raises:
+      BlockingIOError: if another process is making one of the runs.
+    """
+    self.job = job
+    with contextlib.ExitStack() as stack:
+      logs = []
+      for run in job.runs:
+        run.directory.mkdir(parents=True, exist_ok=True)
+        log = stack.enter_context(
+          open(run.directory / compare_jobs.OUTPUT_LOG, 'ab')
+        )
+        # The child inherits the lock: it holds as long as the child lives, even
+        # if this process is killed.
+        fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        logs.append(log)
+      self._process = subprocess.Popen(
+        job.command,
+        stdin=subprocess.DEVNULL,
+        stdout=logs[0],
+        stderr=subprocess.STDOUT,
+        pass_fds=[log.fileno() for log in logs],
+        # Ctrl-C reaches it through us, once.
+        start_new_session=True,
+      )
+
+  @property
+  def is_running(self) -> bool:
+    return self._process.poll() is None
+
+  def failure(self) -> str | None:
+    """Says how it ended if not well."""
+    code = self._process.returncode
+    if code < 0:
+      return f'ended by {signal.Signals(-code).name}'
+    if code > 0:
+      return f'exit status {code}'
+    if not all(run.is_finished for run in self.job.runs):
+      return 'ended too early'
+    return None
+
+  def stop(self) -> None:
+    """Asks it to save and end."""
+    self._process.terminate()
+
+  def kill(self) -> None:
+    self._process.kill()
+    self._process.wait()
+
+
+class Outcome(NamedTuple):
+  """What became of the jobs.
+
+  Attributes:
+    failures: sentences, by the name of the job.
+    signal_name: that stopped the work, or None.
+  """
+
+  failures: dict[str, str]
+  signal_name: str | None
+
+
+def execute(
+  jobs: Sequence[compare_jobs.Job],
+  num_parallel: int,
+  all_runs: Sequence[compare_runs.Run],
+) -> Outcome:
+  """Makes the runs; the end of one is not that of the others.
+
+  Args:
+    jobs: to do.
+    num_parallel: how many at once.
+    all_runs: that progress is shown of.
+
+  Returns:
+    What became of them.
+  """
+  waiting, failures = list(jobs), {}
+  children: list[_Child] = []
+  stop = stopping.StopRequest()
+  interval = 0.5 if sys.stderr.isatty() else 30.0
+  with (
+    stop.listening(),
+    _Progress(all_runs, interval) as progress,
+  ):
+    try:
+      while (waiting and not stop) or children:
+        while waiting and not stop and len(children) < num_parallel:
+          _start(waiting.pop(0), children, failures, progress)
+        time.sleep(_POLL_SECONDS)
+        progress.update()
+        for child in [c for c in children if not c.is_running]:
+          children.remove(child)
+          if not stop:
+            _finish(child, failures, progress)
+        if stop and children:
+          _stop_all(children, progress)
+    finally:
+      # Left behind by a second Ctrl-C only; checkpoints are whole.
+      for child in children:
+        child.kill()
+  return Outcome(failures, stop.signal_name)
+
+
+def _start(job, children, failures, progress) -> None:
+  try:
+    children.append(_Child(job))
+    for run in job.runs:
+      compare_origin.note(run)
+  except BlockingIOError:
+    failures[job.name] = 'another process is making it at this moment'
+    progress.say(f'{job.name}: {failures[job.name]}.')
+  except OSError as error:
+    failures[job.name] = f'cannot start it ({error})'
+    progress.say(f'{job.name}: {failures[job.name]}.')
+
+
+def _finish(child, failures, progress) -> None:
+  job, failure = child.job, child.failure()
+  if failure is None:
+    progress.say(f'{job.name}: done.')
+    return
+  failures[job.name] = failure
+  progress.say(f'{job.name}: {failure}. {job.log} ends:\n{_tail(job.log)}')
+
+
+def _stop_all(children, progress) -> None:
+  progress.say(
+    f'Stopping: {len(children)} running, saved after the iterations that they '
+    'are at. A second Ctrl-C ends them at once, at their last checkpoints.'
+  )
+  for child in children:
+    child.stop()
+  while any(child.is_running for child in children):
+    time.sleep(_POLL_SECONDS)
+  children.clear()
+
+
+def _tail(path: pathlib.Path, num_lines: int = 6) -> str:
+  text = path.read_text(encoding='utf-8', errors='replace')
+  lines = text.replace('\r', '\n').splitlines()
+  return '\n'.join(f'  {line}' for line in lines[-num_lines:])
+
+
+class _Progress:
+  """A bar over the iterations of all runs, read from their tables."""
+
+  def __init__(self, runs: Sequence[compare_runs.Run], interval: float):
+    self._runs = runs
+    done = self._done()
+    self._bar = tqdm.tqdm(
+      total=sum(run.config.num_iterations for run in runs),
+      initial=done,
+      unit='it',
+      mininterval=interval,
+      maxinterval=interval,
+      dynamic_ncols=True,
+      # Runs are of different lengths; the mean says more than the last one.
+      smoothing=0,
+      desc=f'{len(runs)} runs',
+    )
+
+  def __enter__(self) -> '_Progress':
+    return self
+
+  def __exit__(self, *_: Any) -> None:
+    self._bar.close()
+
+  def update(self) -> None:
+    self._bar.update(self._done() - self._bar.n)
+
+  def say(self, text: str) -> None:
+    """Prints without tearing the bar."""
+    self._bar.write(text, file=sys.stderr)
+
+  def _done(self) -> int:
+    return sum(
+      min(max(_iteration(run.directory), 0), run.config.num_iterations)
+      for run in self._runs
+    )
+
+
+def _iteration(directory: pathlib.Path) -> int:
+  """The iteration that a run is at, from the last line of its table."""
+  path = directory / run_logging.LEARNER_CSV
+  try:
+    with open(path, 'rb') as file:
+      file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+      return int(file.read().splitlines()[-1].split(b',')[0])
+  except (IndexError, OSError, ValueError):
+    return 0

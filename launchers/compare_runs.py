@@ -1,0 +1,263 @@
+"""The runs of a comparison, and what is stored of them.
+
+A run's directory is the log directory of `train` and `train_on_device`, at
+OUTPUT/runs/ENVIRONMENT/LABEL/seed_N; whoever wrote it, it counts.
+"""
+
+from collections.abc import Mapping, Sequence
+import contextlib
+import dataclasses
+import json
+import pathlib
+import re
+from typing import Any, NamedTuple
+
+from acme_metarl.launchers import checkpointing, run_config, run_logging
+
+RUNS = 'runs'
+TRAIN, TRAIN_ON_DEVICE = 'train', 'train_on_device'
+# How often a run writes, and how far it goes, is not what it is.
+_MAY_DIFFER = ('num_iterations', 'eval_every', 'checkpoint_every')
+
+
+class Variant(NamedTuple):
+  """A preset, some of whose fields are set differently.
+
+  Attributes:
+    preset: its name.
+    fields: values by field of `AlgorithmConfig` or `MAMLConfig`, as text.
+  """
+
+  preset: str
+  fields: Mapping[str, str]
+
+  @property
+  def label(self) -> str:
+    """The name of its directory, and in tables."""
+    parts = [self.preset, *(f'{k}={v}' for k, v in self.fields.items())]
+    return '+'.join(re.sub(r'[^\w.=-]', '_', part) for part in parts)
+
+
+def parse_variant(text: str) -> Variant:
+  """Reads `PRESET` or `PRESET:FIELD=VALUE:FIELD=VALUE`.
+
+  Raises:
+    ValueError: if that is not what it is.
+  """
+  preset, *assignments = re.split(r':(?=[A-Za-z_][\w.]*=)', text.strip())
+  fields = {}
+  for assignment in assignments:
+    name, _, value = assignment.partition('=')
+    if name in fields:
+      raise ValueError(f'--algorithms: {text!r} sets {name} twice.')
+    if name == 'num_iterations':
+      raise ValueError(
+        f'--algorithms: {text!r} sets num_iterations, which all runs share; '
+        'use --num_iterations.'
+      )
+    fields[name] = value
+  if ':' in preset:
+    raise ValueError(
+      f'--algorithms: cannot read {text!r}; write PRESET:FIELD=VALUE.'
+    )
+  return Variant(preset, fields)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+  """One run of a comparison.
+
+  Attributes:
+    label: of its algorithm.
+    config: everything that it is.
+    directory: where it is stored.
+    arguments: that a launcher needs to make it, besides the seed and the
+      directory.
+  """
+
+  label: str
+  config: run_config.RunConfig
+  directory: pathlib.Path
+  arguments: tuple[str, ...] = ()
+
+  @property
+  def environment(self) -> str:
+    return self.config.environment
+
+  @property
+  def seed(self) -> int:
+    return self.config.seed
+
+  @property
+  def name(self) -> str:
+    return f'{self.environment}/{self.label}/seed_{self.seed}'
+
+  @property
+  def is_finished(self) -> bool:
+    return last_evaluation(self.directory) >= self.config.num_iterations
+
+
+def stored(
+  output: pathlib.Path,
+  environments: Sequence[str] | None,
+  algorithms: Sequence[str] | None,
+  seeds: Sequence[int] | None,
+  num_iterations: int | None,
+) -> list[Run]:
+  """The runs that are stored, those that are asked for.
+
+  Args:
+    output: directory of the comparison.
+    environments: names, None for all.
+    algorithms: presets and variants, None for all.
+    seeds: None for all.
+    num_iterations: how many of a run are asked for, None for as many as it was
+      meant to have.
+
+  Returns:
+    Runs.
+
+  Raises:
+    ValueError: if there are none, or seeds of one algorithm differ in more
+      than the seed.
+  """
+  labels = (
+    None
+    if algorithms is None
+    else {parse_variant(text).label for text in algorithms}
+  )
+  runs = []
+  for path in sorted((output / RUNS).glob(f'*/*/*/{run_config.CONFIG_JSON}')):
+    config = stored_config(path.parent)
+    if num_iterations is not None:
+      config = _with_num_iterations(config, num_iterations)
+    run = Run(path.parent.parent.name, config, path.parent)
+    if (
+      (environments is None or run.environment in environments)
+      and (labels is None or run.label in labels)
+      and (seeds is None or run.seed in seeds)
+    ):
+      runs.append(run)
+  if not runs:
+    raise ValueError(
+      f'--only_report: there is no such run in {str(output / RUNS)!r}.'
+    )
+  firsts: dict[tuple[str, str], Run] = {}
+  for run in runs:
+    first = firsts.setdefault((run.environment, run.label), run)
+    different = differences(
+      dataclasses.replace(run.config, seed=first.seed), first.config
+    )
+    if different:
+      raise ValueError(
+        f'{run.name} and {first.name} are not runs of one algorithm: '
+        f'{different}.'
+      )
+  return sorted(runs, key=lambda run: (run.environment, run.label, run.seed))
+
+
+def _with_num_iterations(
+  config: run_config.RunConfig, num_iterations: int
+) -> run_config.RunConfig:
+  algorithm = dataclasses.replace(
+    config.agent.algorithm, num_iterations=num_iterations
+  )
+  agent = dataclasses.replace(config.agent, algorithm=algorithm)
+  return dataclasses.replace(config, agent=agent)
+
+
+def stored_config(directory: pathlib.Path) -> run_config.RunConfig:
+  """Reads the `config.json` of a run.
+
+  Raises:
+    ValueError: if it is damaged.
+  """
+  path = directory / run_config.CONFIG_JSON
+  try:
+    return run_config.RunConfig.from_dict(json.loads(path.read_text()))
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(
+      f'{path} is no configuration of a run ({error}); move its directory away.'
+    ) from error
+
+
+def differences(one: run_config.RunConfig, other: run_config.RunConfig) -> str:
+  """Says what differs between two runs, '' if nothing that matters."""
+  flat, other_flat = _flat(one.to_dict()), _flat(other.to_dict())
+  return '; '.join(
+    f'{name} is {flat.get(name)!r} there, not {other_flat.get(name)!r}'
+    for name in sorted({*flat, *other_flat})
+    if name.rpartition('.')[2] not in _MAY_DIFFER
+    and flat.get(name) != other_flat.get(name)
+  )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = '') -> dict[str, Any]:
+  flat = {}
+  for name, value in values.items():
+    if isinstance(value, Mapping):
+      flat.update(_flat(value, f'{prefix}{name}.'))
+    else:
+      flat[prefix + name] = value
+  return flat
+
+
+def check_stored(run: Run) -> None:
+  """Refuses to mix a run with another one in its directory."""
+  if not (run.directory / run_config.CONFIG_JSON).exists():
+    return
+  config = stored_config(run.directory)
+  different = differences(config, run.config)
+  if different:
+    raise ValueError(
+      f'another run is stored in {str(run.directory)!r}: {different}. Ask for '
+      'that one, move it away, or use another --output.'
+    )
+  if run.is_finished or checkpoint_of(run.directory) is not None:
+    return
+  if last_evaluation(run.directory) >= config.num_iterations:
+    raise ValueError(
+      f'the run in {str(run.directory)!r} came to its end at iteration '
+      f'{config.num_iterations} and has no checkpoint to go on from. Move it '
+      'away, or ask for no more --num_iterations.'
+    )
+
+
+def checkpoint_of(directory: pathlib.Path) -> checkpointing.Checkpoint | None:
+  """The newest checkpoint of a run, None if there is none."""
+  return checkpointing.Checkpointer(
+    directory / run_config.CHECKPOINTS
+  ).load_latest()
+
+
+def launcher_of(checkpoint: checkpointing.Checkpoint) -> str:
+  """The launcher that wrote a checkpoint, and can go on from it."""
+  # The agent's holds the state of its environment, the device's a random key.
+  return TRAIN if 'environment' in checkpoint.metadata else TRAIN_ON_DEVICE
+
+
+def evaluation_rows(directory: pathlib.Path) -> list[dict[str, float]]:
+  """Rows of a run's evaluations; one that was cut short is left out."""
+  path = directory / run_logging.EVALUATION_CSV
+  rows = []
+  for row in run_logging.read_csv(path) if path.exists() else []:
+    with contextlib.suppress(TypeError, ValueError):
+      rows.append(
+        {
+          'iteration': int(row['iteration']),
+          'environment_steps': int(row['environment_steps']),
+          'num_inner_steps_taken': int(row['num_inner_steps_taken']),
+          'return_mean': float(row['return_mean']),
+          # Empty where there was one task only.
+          'return_stderr': float(
+            'nan' if row['return_stderr'] == '' else row['return_stderr']
+          ),
+        }
+      )
+  return rows
+
+
+def last_evaluation(directory: pathlib.Path) -> int:
+  """The iteration of a run's newest evaluation, -1 if there is none."""
+  rows = evaluation_rows(directory)
+  return rows[-1]['iteration'] if rows else -1
