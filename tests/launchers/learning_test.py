@@ -35,7 +35,9 @@ def _train(config):
 @pytest.mark.parametrize('seed', [0, 1, 2])
 def test_main_job(seed):
   config = run_config.RunConfig(
-    agent=maml.MAMLConfig(presets.make('promp_taypo2', num_iterations=200)),
+    agent=maml.MAMLConfig(
+      presets.make('promp_taypo2', num_iterations=200, inner_learning_rate=0.2)
+    ),
     seed=seed,
   )
   _, after = _train(config)

@@ -129,6 +129,7 @@ def configs():
     ('--config.max_queue_size=100', '--reuse=2'),
     ('--algorithm=prompt',),
     ('--environment=ant',),
+    ('--environment=half_cheetah_direction',),
     ('--config.max_lk=1',),
     ('--horizon=0',),
     ('--num_rollouts=1',),
@@ -153,8 +154,13 @@ def test_defaults_are_the_main_job(configs):
   assert algorithm['num_iterations'] == 200
   assert algorithm['evaluator'] == 'taylor_expansion'
   assert algorithm['evaluator_options'] == {'order': 2}
-  assert algorithm['inner_learning_rate'] == 0.1
+  assert algorithm['inner_learning_rate'] == 0.2
   assert algorithm['discount'] == 0.99
+
+
+def test_the_inner_step_is_the_published_one_but_for_navigation(configs):
+  config = configs[('--environment=half_cheetah_direction',)]
+  assert config['agent']['algorithm']['inner_learning_rate'] == 0.1
 
 
 def test_any_field_can_be_set(configs):
