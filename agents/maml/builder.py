@@ -36,11 +36,29 @@ class MAMLBuilder:
       config: the agent.
       should_stop: asked by adders and by the dataset while they wait for the
         replay server; a distributed program's stop event.
-      devices: that the learner runs on; all local ones if not given.
+      devices: that the learner runs on; all local ones if not given. With those
+        of several hosts (`jax.devices()`) each of them has a learner that takes
+        its share of a meta-batch.
+
+    Raises:
+      ValueError: if hosts cannot share meta-batches out.
     """
     self._config = config
     self._should_stop = should_stop
-    self._devices = devices
+    self._devices = tuple(devices or jax.local_devices())
+    self._num_hosts = len({device.process_index for device in self._devices})
+    num_tasks = config.algorithm.num_tasks
+    if self._num_hosts > 1 and num_tasks % len(self._devices):
+      raise ValueError(
+        f'num_tasks: got {num_tasks}, but several hosts need a multiple of '
+        f'their devices, of which there are {len(self._devices)}.'
+      )
+    if self._num_hosts > 1 and config.drops_older:
+      raise ValueError(
+        f'max_lag: got {config.max_lag}, but learners on several hosts would '
+        'drop different tasks, and wait for one another for ever. Leave it '
+        'None, or use an off-policy algorithm.'
+      )
 
   @property
   def config(self) -> config_lib.MAMLConfig:
@@ -70,7 +88,7 @@ class MAMLBuilder:
     return replay.batches(
       replay_client,
       self._config.replay_table_name,
-      batch_size=self._config.algorithm.num_tasks,
+      batch_size=self._config.algorithm.num_tasks // self._num_hosts,
       reuse=self._config.reuse,
       should_stop=self._should_stop,
     )

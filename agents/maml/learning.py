@@ -141,25 +141,14 @@ class MAMLLearner(core.Learner):
   def _shard(self, tree: types.PyTree) -> types.PyTree:
     """Shares tasks out to the devices, where they can be evenly.
 
-    The update shares out unevenly what every device has; only several hosts
-    cannot do that, of which none has all the tasks.
+    Otherwise every device gets them all, and the update shares them out.
     """
     num_tasks = jax.tree_util.tree_leaves(tree)[0].shape[0]
-    num_devices = len(self._mesh.local_devices)
-    if num_tasks % num_devices == 0:
-      return _put(
-        tree,
-        jax.sharding.NamedSharding(
-          self._mesh, jax.sharding.PartitionSpec(_AXIS)
-        ),
-      )
-    if self._mesh.is_multi_process:
-      raise ValueError(
-        f'num_tasks: a host has {num_tasks} tasks of a meta-batch and '
-        f'{num_devices} devices; with several hosts each needs a multiple of '
-        'its devices.'
-      )
-    return _put(tree, self._everywhere)
+    is_even = num_tasks % len(self._mesh.local_devices) == 0
+    sharding = jax.sharding.NamedSharding(
+      self._mesh, jax.sharding.PartitionSpec(*[_AXIS] * is_even)
+    )
+    return _put(tree, sharding)
 
 
 def _put(tree: types.PyTree, sharding: jax.sharding.Sharding) -> types.PyTree:

@@ -18,8 +18,10 @@ _POLL_SECONDS = 0.002
 
 
 @contextlib.contextmanager
-def serve(tables: Sequence[reverb.Table]):
+def serve(tables: Sequence[reverb.Table], port: int | None = None):
   """Runs a replay server inside this process; yields its client.
+
+  Its port is any free one if not given.
 
   There is nothing to checkpoint in replay that is empty between iterations;
   the folder that Reverb makes for that all the same is removed again.
@@ -28,7 +30,7 @@ def serve(tables: Sequence[reverb.Table]):
     with _native_stderr_muted():
       server = reverb.Server(
         list(tables),
-        port=None,
+        port=port,
         checkpointer=reverb.checkpointers.DefaultCheckpointer(folder),
       )
     try:
