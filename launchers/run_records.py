@@ -117,13 +117,6 @@ class RunRecords:
     """Prints a line without tearing the progress bar."""
     self._progress.say(text)
 
-  def say_stopped(self, signal_name: str | None, iteration: int) -> None:
-    """Tells that a stopped run is saved."""
-    self.say(
-      f'Stopped by {signal_name} after iteration {iteration}, and saved; '
-      '--resume goes on from here.'
-    )
-
   def evaluated(self) -> Sequence[int]:
     """Iterations that `evaluation.csv` has rows of."""
     rows = run_logging.read_csv(self._directory / run_logging.EVALUATION_CSV)

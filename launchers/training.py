@@ -222,5 +222,8 @@ def _train(
     if trainer.iteration != records.saved_at:
       records.save(trainer.iteration, *trainer.save())
   if stop:
-    records.say_stopped(stop.signal_name, trainer.iteration)
+    records.say(
+      f'Stopped by {stop.signal_name} after iteration {trainer.iteration}, '
+      'and saved; --resume goes on from here.'
+    )
   return trainer.iteration >= config.num_iterations

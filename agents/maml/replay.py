@@ -80,16 +80,15 @@ def batches(
     table: name of the table.
     batch_size: tasks in a batch.
     reuse: `max_times_sampled` of the table.
-    should_stop: asked while waiting for data; ends the iteration.
+    should_stop: asked before every sampling; ends the iteration.
 
   Yields:
     Samples whose data is an `adding.Item` of numpy arrays `[G, ...]`.
   """
-  while True:
-    while client.server_info()[table].current_size < batch_size:
-      if should_stop():
-        return
+  while not should_stop():
+    if client.server_info()[table].current_size < batch_size:
       time.sleep(_POLL_SECONDS)
+      continue
     samples = _sample(client, table, batch_size * reuse)
     for index in range(reuse):
       yield _stack(samples[index::reuse])

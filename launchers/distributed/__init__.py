@@ -1,0 +1,1 @@
+"""The Launchpad program behind `train_distributed`; see docs/distributed.md."""

@@ -1,0 +1,80 @@
+"""An actor of the program."""
+
+from collections.abc import Callable
+from typing import Any
+
+import acme
+from acme.utils import loggers, observers
+import dm_env
+import reverb
+
+from acme_metarl.agents import maml
+from acme_metarl.launchers import training
+from acme_metarl.launchers.distributed import agent_parts, nodes, remote
+
+
+class _Stop(observers.EnvLoopObserver):
+  """Leaves a trial between two steps when asked to stop."""
+
+  def __init__(self, should_stop: Callable[[], bool]):
+    self._should_stop = should_stop
+
+  def observe_first(
+    self, env: dm_env.Environment, timestep: dm_env.TimeStep
+  ) -> None:
+    pass
+
+  def observe(
+    self, env: dm_env.Environment, timestep: dm_env.TimeStep, action: Any
+  ) -> None:
+    if timestep.observation.is_first and self._should_stop():
+      raise remote.StoppedError
+
+  def get_metrics(self) -> dict[str, Any]:
+    return {}
+
+
+def run(shared: nodes.Shared, should_stop: Callable[[], bool]) -> None:
+  """Plays trials of training until asked to stop.
+
+  The counter numbers the trials of all actors, and all randomness of a trial
+  derives from its number: no two are alike, not even after a restart.
+  """
+  with shared.session.reporting():
+    parts = agent_parts.make(shared, 'train', should_stop)
+    client = reverb.Client(shared.address('replay'))
+    counter = remote.Remote(shared.address('counter'), should_stop)
+    actor = parts.builder.make_actor(
+      training.Keys(parts.config.seed).actor,
+      parts.policy,
+      parts.spec,
+      remote.RemoteVariables(
+        remote.Remote(shared.address('learner'), should_stop)
+      ),
+      parts.builder.make_adder(client, parts.spec, parts.policy),
+    )
+  returns = maml.TrialReturns()
+  loop = acme.EnvironmentLoop(
+    parts.environment,
+    actor,
+    logger=loggers.NoOpLogger(),
+    observers=[returns, _Stop(should_stop)],
+  )
+  num_diverged = 0
+  try:
+    while not should_stop():
+      trial = counter.call('increment', trials=1)['trials'] - 1
+      parts.environment.trial_index = trial
+      actor.restore({'num_trials': trial})
+      loop.run_episode()
+      counter.call(
+        'increment',
+        inserted_tasks=shared.options.tasks_per_actor,
+        collected_steps=returns.num_steps,
+        num_diverged=parts.environment.num_diverged - num_diverged,
+      )
+      num_diverged = parts.environment.num_diverged
+  except remote.StoppedError:
+    pass
+  finally:
+    parts.environment.close()

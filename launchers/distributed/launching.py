@@ -1,0 +1,178 @@
+"""Launches the program on this machine, and once more when a node dies."""
+
+from collections.abc import Callable
+import contextlib
+import os
+import pathlib
+import signal
+import sys
+import tempfile
+import threading
+from typing import Any
+
+from absl import flags, logging
+from absl.testing import absltest
+import launchpad as lp
+from launchpad.launch.run_locally import launch_local_output_to_files
+
+from acme_metarl.launchers import checkpointing, run_config, stopping
+from acme_metarl.launchers.distributed import options as options_lib
+from acme_metarl.launchers.distributed import processes, program
+from acme_metarl.launchers.distributed import session as session_lib
+
+_THREADS = (
+  lp.LaunchType.LOCAL_MULTI_THREADING,
+  lp.LaunchType.TEST_MULTI_THREADING,
+)
+# How long nodes may take to end once the learner has.
+_STOP_SECONDS = 10.0
+
+
+class FailedError(Exception):
+  """The run cannot be done, for a reason that trying again does not change."""
+
+
+def train(
+  config: run_config.RunConfig,
+  options: options_lib.ProgramOptions,
+  directory: pathlib.Path,
+  checkpoint: checkpointing.Checkpoint | None,
+  launch_type: lp.LaunchType,
+  terminal: str,
+  max_restarts: int,
+) -> bool:
+  """Trains until the end, or until asked to stop.
+
+  The program runs in a copy of this process, in a group of processes that ends
+  as a whole. When a node dies that nobody else brings back, the program is
+  launched anew from the last checkpoint.
+
+  Args:
+    config: of the run.
+    options: of the program.
+    directory: log directory.
+    checkpoint: to go on from.
+    launch_type: a local one.
+    terminal: where the output of processes goes, see Launchpad.
+    max_restarts: of the program.
+
+  Returns:
+    Whether the run came to its end.
+
+  Raises:
+    FailedError: with a sentence for the user.
+  """
+
+  def launch(folder, checkpoint):
+    return processes.fork(
+      _launch,
+      lambda: program.make_program(
+        config, options, directory, checkpoint, folder
+      ),
+      options,
+      launch_type,
+      terminal,
+      directory,
+      folder,
+    )
+
+  checkpointer = checkpointing.Checkpointer(directory / run_config.CHECKPOINTS)
+  stop = stopping.StopRequest()
+  with stop.listening():
+    for restart in range(max_restarts + 1):
+      with tempfile.TemporaryDirectory(prefix='acme_metarl.') as folder:
+        _watch(launch(folder, checkpoint), stop)
+        outcome = session_lib.Session(folder).outcome()
+      if outcome is not None and outcome.status == session_lib.FAILED:
+        raise FailedError(outcome.message)
+      if outcome is not None and outcome.status == session_lib.DONE:
+        return True
+      if stop:
+        return _say_stopped(stop, outcome)
+      what = 'the launching process died' if outcome is None else outcome.message
+      checkpoint = checkpointer.load_latest()
+      where = 'the start' if checkpoint is None else checkpoint.path.name
+      if restart < max_restarts:
+        _say(
+          f'The program ended early: {what}. Launching it anew from {where}, '
+          f'for the {restart + 1}. time of {max_restarts}.'
+        )
+  raise FailedError(
+    f'the program ended early: {what}. That was {max_restarts + 1} times; '
+    f'given up. --resume goes on from {where}.'
+  )
+
+
+def _say_stopped(
+  stop: stopping.StopRequest, outcome: session_lib.Outcome | None
+) -> bool:
+  if outcome is None or outcome.status != session_lib.STOPPED:
+    raise FailedError(
+      f'stopped by {stop.signal_name} while the learner was gone; --resume '
+      'goes on from the last checkpoint.'
+    )
+  _say(
+    f'Stopped by {stop.signal_name} {outcome.message}, and saved; --resume '
+    'goes on from here.'
+  )
+  return False
+
+
+def _say(text: str) -> None:
+  print(text, file=sys.stderr)
+
+
+def _watch(process: Any, stop: stopping.StopRequest) -> None:
+  """Waits for the program's end; asks for it when asked to stop."""
+  try:
+    processes.wait(process, lambda: bool(stop))
+    process.terminate()
+    processes.wait(process, lambda: False)
+  finally:
+    # The whole group; it is empty unless something went wrong.
+    with contextlib.suppress(ProcessLookupError):
+      os.killpg(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def _launch(
+  make_program: Callable[[], lp.Program],
+  options: options_lib.ProgramOptions,
+  launch_type: lp.LaunchType,
+  terminal: str,
+  directory: pathlib.Path,
+  folder: str,
+) -> None:
+  """Launches, and returns when all is over."""
+  os.setsid()
+  # Launchpad leaves folders behind when it is left early.
+  os.environ['TMPDIR'] = tempfile.tempdir = folder
+  flags.FLAGS['lp_termination_notice_secs'].value = -1
+  # Read from the environment when it was imported.
+  launch_local_output_to_files._LOGGING_DIR = str(directory / 'nodes')
+  session = session_lib.Session(folder)
+  with session.reporting():
+    built = make_program()
+  test_case = absltest.TestCase()
+  manager = lp.launch(
+    built,
+    launch_type,
+    local_resources=program.local_resources(options),
+    terminal=terminal,
+    test_case=test_case,
+  )
+  try:
+    manager.wait(return_on_first_completed=True)
+    if manager.stop_event().is_set():
+      # Asked to stop; the learner saves, and the others wait for it.
+      is_command = launch_type is lp.LaunchType.LOCAL_MULTI_PROCESSING
+      manager.wait(['learner/0' if is_command else 'learner'])
+  except Exception as error:
+    logging.error('A node died: %s', error)
+  session.report(session_lib.CRASHED, 'a node died')
+  if launch_type in _THREADS:
+    processes.leave()
+  killer = threading.Timer(_STOP_SECONDS, os.killpg, (0, signal.SIGKILL))
+  killer.daemon = True
+  killer.start()
+  manager.stop_and_wait()

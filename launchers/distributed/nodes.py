@@ -1,0 +1,187 @@
+"""What the program's nodes run; nothing heavy is loaded before it is needed.
+
+Launchpad unpickles a node where it runs, and thereby imports this module:
+actors and the evaluator need little more of it than to watch over a child.
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import threading
+import traceback
+from typing import Any
+
+import launchpad as lp
+from launchpad import context
+
+from acme_metarl.launchers.distributed import options as options_lib
+from acme_metarl.launchers.distributed import processes, serving
+from acme_metarl.launchers.distributed import session as session_lib
+
+_PROCESS_LAUNCHES = (
+  lp.LaunchType.LOCAL_MULTI_PROCESSING,
+  lp.LaunchType.TEST_MULTI_PROCESSING,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared:
+  """What every node is told; plain values, which load nothing.
+
+  Attributes:
+    config: `RunConfig.to_dict()`.
+    options: of the program.
+    directory: log directory of the run.
+    checkpoint: path of the checkpoint to go on from, or None.
+    counts: of the counter, to go on from.
+    addresses: of the nodes that serve, by role.
+    folder: of the session; None where nodes do not share a file system.
+    launcher: process that launches; nodes in processes of their own end with
+      it.
+  """
+
+  config: Mapping[str, Any]
+  options: options_lib.ProgramOptions
+  directory: str
+  checkpoint: str | None
+  counts: Mapping[str, int]
+  addresses: Mapping[str, lp.Address]
+  folder: str | None
+  launcher: int
+
+  @property
+  def session(self) -> session_lib.Session:
+    """The session, as all nodes see it."""
+    return session_lib.Session(self.folder)
+
+  @property
+  def in_own_process(self) -> bool:
+    """Whether the node that asks is a process of its own on this machine."""
+    return context.get_context().launch_type in _PROCESS_LAUNCHES
+
+  def address(self, role: str) -> str:
+    """Where a role serves."""
+    return self.addresses[role].resolve()
+
+  def port(self, role: str) -> int:
+    """The port that a role, asking for itself, listens on."""
+    return lp.get_port_from_address(self.address(role))
+
+
+def run(
+  body: Callable[[Shared, threading.Event], None], shared: Shared
+) -> None:
+  """Runs a node; in a process of its own, ends the process.
+
+  Args:
+    body: given what is shared, and an event that asks it to stop.
+    shared: what every node is told.
+  """
+  stop = lp.stop_event()
+  if not shared.in_own_process:
+    _run_reporting(body, shared, stop)
+    return
+  processes.die_with(shared.launcher)
+  code = 1
+  try:
+    _run_reporting(body, shared, stop)
+    code = 0
+  except BaseException:
+    traceback.print_exc()
+  finally:
+    # Threads of Reverb and gRPC can keep an interpreter from ending.
+    processes.leave(code)
+
+
+def _run_reporting(body, shared, stop) -> None:
+  """Runs; what was reported is told by the launcher, without a traceback."""
+  try:
+    body(shared, stop)
+  except Exception:
+    outcome = shared.session.outcome()
+    if outcome is None or outcome.status != session_lib.FAILED:
+      raise
+
+
+def serve_replay(shared: Shared, stop: threading.Event) -> None:
+  """Serves the queue of trials."""
+  from acme_metarl.agents.maml import replay
+  from acme_metarl.launchers.distributed import agent_parts
+
+  port = shared.port('replay')
+  with shared.session.reporting():
+    parts = agent_parts.make(shared, 'train', lambda: False)
+    tables = parts.builder.make_replay_tables(parts.spec, parts.policy)
+  with replay.serve(tables, port):
+    if shared.options.local_only:
+      serving.restrict_to_loopback(port)
+    _wait(shared, stop)
+
+
+def serve_counter(shared: Shared, stop: threading.Event) -> None:
+  """Counts for all nodes, and thereby numbers the trials."""
+  from acme.utils import counting
+
+  counter = counting.Counter()
+  counter.increment(**shared.counts)
+  functions = {
+    'increment': counter.increment,
+    'get_counts': counter.get_counts,
+  }
+  with serving.serve(
+    functions,
+    shared.port('counter'),
+    shared.options.local_only,
+    # One call at a time: what an increment returns must be its own.
+    num_threads=1,
+  ):
+    _wait(shared, stop)
+
+
+def learn(shared: Shared, stop: threading.Event) -> None:
+  """Learns until the end of the run."""
+  with shared.session.reporting():
+    from acme_metarl.launchers.distributed import learning_node
+
+    learning_node.run(shared, stop)
+
+
+def act(shared: Shared, stop: threading.Event) -> None:
+  """Plays trials, in a child that may die."""
+
+  def run_actor():
+    from acme_metarl.launchers.distributed import acting_node
+
+    acting_node.run(shared, _should_stop(shared, stop))
+
+  _keep_running('An actor', run_actor, shared, stop)
+
+
+def evaluate(shared: Shared, stop: threading.Event) -> None:
+  """Plays evaluations, in a child that may die."""
+
+  def run_evaluator():
+    from acme_metarl.launchers.distributed import evaluating_node
+
+    evaluating_node.run(shared, _should_stop(shared, stop))
+
+  _keep_running('The evaluator', run_evaluator, shared, stop)
+
+
+def _keep_running(name, function, shared, stop) -> None:
+  processes.keep_running(
+    name,
+    function,
+    _should_stop(shared, stop),
+    in_child=shared.in_own_process,
+  )
+
+
+def _should_stop(shared: Shared, stop: threading.Event) -> Callable[[], bool]:
+  session = shared.session
+  return lambda: stop.is_set() or session.outcome() is not None
+
+
+def _wait(shared: Shared, stop: threading.Event) -> None:
+  """Waits until nobody needs a server any more: the learner ends last."""
+  stop.wait()
+  shared.session.wait()

@@ -1,0 +1,143 @@
+"""Processes that end with who started them, and are started anew."""
+
+from collections.abc import Callable
+import ctypes
+import multiprocessing
+from multiprocessing import connection
+import os
+import select
+import signal
+import sys
+import threading
+import time
+import traceback
+from typing import Any
+
+from absl import logging
+
+# A child that dies so often, each time within so many seconds of its start, is
+# given up; one that lasted longer starts the count anew.
+MAX_FAILURES = 5
+_SHORT_LIFE_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with(pid: int) -> None:
+  """Kills this process as soon as another one, such as a parent, is gone.
+
+  Args:
+    pid: of the other process, which need not be the parent.
+  """
+
+  def wait():
+    poll = select.poll()
+    poll.register(handle, select.POLLIN)
+    poll.poll()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+  try:
+    handle = os.pidfd_open(pid)
+  except ProcessLookupError:
+    os.kill(os.getpid(), signal.SIGKILL)
+  threading.Thread(target=wait, name='die_with', daemon=True).start()
+
+
+def leave(code: int = 0) -> None:
+  """Ends this process at once, whatever threads still do."""
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(code)
+
+
+def fork(function: Callable[..., Any], *args: Any) -> Any:
+  """Runs a function in a copy of this process, which lives no longer than it.
+
+  What was imported is there at once; nothing must run yet that has threads of
+  its own, such as JAX's backend or a gRPC client.
+
+  Returns:
+    A `multiprocessing.Process` that has started.
+  """
+  process = multiprocessing.get_context('fork').Process(
+    target=_run_forked, args=(os.getpid(), function, *args)
+  )
+  process.start()
+  return process
+
+
+def _run_forked(parent: int, function: Callable[..., Any], *args: Any) -> None:
+  # The kernel does it, even while no Python code can run.
+  ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+  if os.getppid() != parent:
+    leave(1)
+  # What the parent set up for itself.
+  signal.signal(signal.SIGINT, signal.SIG_IGN)
+  signal.signal(signal.SIGTERM, signal.SIG_DFL)
+  code = 0
+  try:
+    function(*args)
+  except BaseException:
+    traceback.print_exc()
+    code = 1
+  leave(code)
+
+
+def wait(process: Any, until: Callable[[], bool]) -> None:
+  """Waits until a process has ended, or until a condition holds."""
+  while process.is_alive() and not until():
+    connection.wait([process.sentinel], _POLL_SECONDS)
+
+
+def keep_running(
+  name: str,
+  run: Callable[[], None],
+  should_stop: Callable[[], bool],
+  in_child: bool,
+) -> None:
+  """Runs something, and starts it anew when it dies, until asked to stop.
+
+  Args:
+    name: of what runs, for messages.
+    run: returns only when asked to stop.
+    should_stop: asked several times a second.
+    in_child: whether it runs in a child process, which may die of anything and
+      is killed in the end; else in this thread, where it may raise.
+
+  Raises:
+    RuntimeError: if it keeps dying.
+  """
+  failures = 0
+  while not should_stop():
+    start = time.monotonic()
+    how = _run_child(run, should_stop) if in_child else _run_here(run)
+    if should_stop():
+      return
+    lived = time.monotonic() - start
+    failures = failures + 1 if lived < _SHORT_LIFE_SECONDS else 1
+    if failures >= MAX_FAILURES:
+      raise RuntimeError(
+        f'{name} {how}, for the {failures}th time in a row; given up.'
+      )
+    logging.warning('%s %s after %.0f s; starting it anew.', name, how, lived)
+
+
+def _run_child(run: Callable[[], None], should_stop: Callable[[], bool]) -> str:
+  process = fork(run)
+  try:
+    wait(process, should_stop)
+    # Who ends the program may signal both; the child is the first to go.
+    time.sleep(_POLL_SECONDS)
+  finally:
+    process.kill()
+    process.join()
+  return f'ended with code {process.exitcode}'
+
+
+def _run_here(run: Callable[[], None]) -> str:
+  try:
+    run()
+  except Exception as error:
+    logging.exception('Where it came from:')
+    return f'raised {type(error).__name__}'
+  return 'returned'
