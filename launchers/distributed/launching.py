@@ -65,6 +65,7 @@ def train(
 
   def launch(folder, checkpoint):
     return processes.fork(
+      'launcher',
       _launch,
       lambda: program.make_program(
         config, options, directory, checkpoint, folder
@@ -89,7 +90,9 @@ def train(
         return True
       if stop:
         return _say_stopped(stop, outcome)
-      what = 'the launching process died' if outcome is None else outcome.message
+      what = (
+        'the launching process died' if outcome is None else outcome.message
+      )
       checkpoint = checkpointer.load_latest()
       where = 'the start' if checkpoint is None else checkpoint.path.name
       if restart < max_restarts:

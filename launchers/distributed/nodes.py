@@ -68,11 +68,14 @@ class Shared:
 
 
 def run(
-  body: Callable[[Shared, threading.Event], None], shared: Shared
+  name: str,
+  body: Callable[[Shared, threading.Event], None],
+  shared: Shared,
 ) -> None:
   """Runs a node; in a process of its own, ends the process.
 
   Args:
+    name: of the process.
     body: given what is shared, and an event that asks it to stop.
     shared: what every node is told.
   """
@@ -80,6 +83,7 @@ def run(
   if not shared.in_own_process:
     _run_reporting(body, shared, stop)
     return
+  processes.set_name(name)
   processes.die_with(shared.launcher)
   code = 1
   try:
@@ -153,7 +157,7 @@ def act(shared: Shared, stop: threading.Event) -> None:
 
     acting_node.run(shared, _should_stop(shared, stop))
 
-  _keep_running('An actor', run_actor, shared, stop)
+  _keep_running('actor', run_actor, shared, stop)
 
 
 def evaluate(shared: Shared, stop: threading.Event) -> None:
@@ -164,7 +168,7 @@ def evaluate(shared: Shared, stop: threading.Event) -> None:
 
     evaluating_node.run(shared, _should_stop(shared, stop))
 
-  _keep_running('The evaluator', run_evaluator, shared, stop)
+  _keep_running('evaluator', run_evaluator, shared, stop)
 
 
 def _keep_running(name, function, shared, stop) -> None:

@@ -21,6 +21,12 @@ MAX_FAILURES = 5
 _SHORT_LIFE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 _PR_SET_PDEATHSIG = 1
+_PR_SET_NAME = 15
+
+
+def set_name(name: str) -> None:
+  """Names this process in lists of processes; 15 letters are seen."""
+  ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
 
 
 def die_with(pid: int) -> None:
@@ -50,23 +56,31 @@ def leave(code: int = 0) -> None:
   os._exit(code)
 
 
-def fork(function: Callable[..., Any], *args: Any) -> Any:
+def fork(name: str, function: Callable[..., Any], *args: Any) -> Any:
   """Runs a function in a copy of this process, which lives no longer than it.
 
   What was imported is there at once; nothing must run yet that has threads of
   its own, such as JAX's backend or a gRPC client.
 
+  Args:
+    name: of the process.
+    function: returns, or raises, when the process shall end.
+    *args: of the function.
+
   Returns:
     A `multiprocessing.Process` that has started.
   """
   process = multiprocessing.get_context('fork').Process(
-    target=_run_forked, args=(os.getpid(), function, *args)
+    target=_run_forked, args=(name, os.getpid(), function, *args)
   )
   process.start()
   return process
 
 
-def _run_forked(parent: int, function: Callable[..., Any], *args: Any) -> None:
+def _run_forked(
+  name: str, parent: int, function: Callable[..., Any], *args: Any
+) -> None:
+  set_name(name)
   # The kernel does it, even while no Python code can run.
   ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
   if os.getppid() != parent:
@@ -110,7 +124,7 @@ def keep_running(
   failures = 0
   while not should_stop():
     start = time.monotonic()
-    how = _run_child(run, should_stop) if in_child else _run_here(run)
+    how = _run_child(name, run, should_stop) if in_child else _run_here(run)
     if should_stop():
       return
     lived = time.monotonic() - start
@@ -122,8 +136,10 @@ def keep_running(
     logging.warning('%s %s after %.0f s; starting it anew.', name, how, lived)
 
 
-def _run_child(run: Callable[[], None], should_stop: Callable[[], bool]) -> str:
-  process = fork(run)
+def _run_child(
+  name: str, run: Callable[[], None], should_stop: Callable[[], bool]
+) -> str:
+  process = fork(name, run)
   try:
     wait(process, should_stop)
     # Who ends the program may signal both; the child is the first to go.

@@ -63,15 +63,16 @@ def make_program(
   )
   program = lp.Program('acme_metarl')
   for role, body in servers.items():
-    node = lp.PyNode(nodes.run, body, shared)
+    node = lp.PyNode(nodes.run, role, body, shared)
     addresses[role].assign(node)
     program.add_node(node, label=role)
   with program.group('actor'):
     for _ in range(options.num_actors):
-      program.add_node(lp.PyNode(nodes.run, nodes.act, shared))
+      program.add_node(lp.PyNode(nodes.run, 'actor_keeper', nodes.act, shared))
   if config.eval_every:
     program.add_node(
-      lp.PyNode(nodes.run, nodes.evaluate, shared), label='evaluator'
+      lp.PyNode(nodes.run, 'evaluator_keeper', nodes.evaluate, shared),
+      label='evaluator',
     )
   return program
 
