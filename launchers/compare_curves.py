@@ -83,18 +83,21 @@ def _legend_order(label: str) -> Any:
 
 
 def by_environment(
-  rows: Sequence[Mapping[str, Any]],
-  num_iterations: Mapping[tuple[str, str, int], int],
+  rows: Sequence[Mapping[str, Any]], runs: Sequence[compare_runs.Run]
 ) -> dict[str, dict[str, list[Curve]]]:
   """Sorts points.
 
   Args:
     rows: of `curves.csv`.
-    num_iterations: of each run, by environment, algorithm and seed.
+    runs: that they are of.
 
   Returns:
     Curves of the seeds, by algorithm, by environment, in the order of rows.
   """
+  num_iterations = {
+    (run.environment, run.label, run.seed): run.config.num_iterations
+    for run in runs
+  }
   by_run: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
   for row in rows:
     key = row['environment'], row['algorithm'], row['seed']

@@ -1,6 +1,6 @@
 """The figure of a comparison: returns after adaptation against experience."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 import pathlib
 from typing import Any
 
@@ -82,10 +82,21 @@ def draw(
     axes.set(
       xlabel='environment steps',
       ylabel='return after adaptation',
-      title=environment.replace('_', ' '),
+      title=_title(environment, by_label.values()),
     )
     _legend(figure, axes)
     outputs.write_figure(path, figure)
+
+
+def _title(
+  environment: str, algorithms: Iterable[Sequence[compare_curves.Curve]]
+) -> str:
+  counts = sorted({len(seeds) for seeds in algorithms})
+  number = '–'.join(str(x) for x in dict.fromkeys((counts[0], counts[-1])))
+  name = environment.replace('_', ' ')
+  if counts[-1] == 1:
+    return f'{name}, one seed'
+  return f'{name}, mean ± std of {number} seeds'
 
 
 def _draw_curve(

@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from importlib import metadata
 import json
+import os
+import pathlib
 import platform
 import shlex
 import sys
@@ -47,9 +49,11 @@ def versions() -> dict[str, str]:
 
 
 def command() -> str:
-  """The command line of this process, as one would type it."""
+  """The command line of this process, as one would type it anywhere."""
+  here = f'{pathlib.Path.cwd()}{os.sep}'
+  arguments = [argument.replace(here, '') for argument in sys.argv[1:]]
   return shlex.join(
-    ['python', '-m', 'acme_metarl.launchers.compare', *sys.argv[1:]]
+    ['python', '-m', 'acme_metarl.launchers.compare', *arguments]
   )
 
 

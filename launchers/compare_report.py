@@ -57,13 +57,7 @@ def write(
       f'no run in {str(output / compare_runs.RUNS)!r} has an evaluation yet.'
     )
   outputs.write_csv(output / CURVES_CSV, rows)
-  found = compare_curves.by_environment(
-    rows,
-    {
-      (run.environment, run.label, run.seed): run.config.num_iterations
-      for run in runs
-    },
-  )
+  found = compare_curves.by_environment(rows, runs)
   summary = []
   for environment, by_label in found.items():
     summary += compare_curves.summary_rows(environment, by_label, *settings)

@@ -1,0 +1,152 @@
+"""Statistics over seeds, by hand."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+
+from acme_metarl.launchers import compare_curves, compare_runs, run_config
+
+
+def _curve(after, seed=0, num_iterations=20, every=10):
+  after = np.array(after, float)
+  iteration = np.arange(after.size) * every
+  return compare_curves.Curve(
+    seed=seed,
+    num_iterations=num_iterations,
+    iteration=iteration,
+    environment_steps=iteration * 100,
+    before=after - 1,
+    after=after,
+  )
+
+
+def test_interval_is_students():
+  # Standard error 1 / sqrt(3); 97.5 % quantile for 2 degrees of freedom.
+  mean, low, high = compare_curves.interval([1.0, 2.0, 3.0], 0.95)
+  half = 4.302652729696142 / math.sqrt(3)
+  np.testing.assert_allclose(
+    [mean, low, high], [2, 2 - half, 2 + half], rtol=1e-9
+  )
+
+
+def test_interval_needs_two_values():
+  mean, low, high = compare_curves.interval([5.0], 0.95)
+  assert mean == 5 and math.isnan(low) and math.isnan(high)
+  assert all(math.isnan(x) for x in compare_curves.interval([], 0.95))
+
+
+def test_final_return_leaves_the_untrained_policy_out():
+  curve = _curve([-50.0, 1.0, 2.0, 6.0])
+  assert curve.final(curve.after, 2) == 4
+  assert curve.final(curve.after, 9) == 3
+  untrained = _curve([-50.0])
+  assert untrained.final(untrained.after, 2) == -50
+
+
+def test_average_is_the_area_under_the_curve():
+  # (0 + 4) / 2 and (4 + 4) / 2 over equally long pieces.
+  assert _curve([0.0, 4.0, 4.0]).average == 3
+  assert math.isnan(_curve([1.0]).average)
+
+
+def test_statistics_at_each_iteration_are_over_who_came_to_it():
+  steps, mean, std, count = compare_curves.over_seeds(
+    [_curve([0.0, 2.0, 8.0]), _curve([2.0, 4.0])]
+  )
+  np.testing.assert_array_equal(steps, [0, 1000, 2000])
+  np.testing.assert_array_equal(mean, [1, 3, 8])
+  np.testing.assert_allclose(std, [math.sqrt(2), math.sqrt(2), 0])
+  np.testing.assert_array_equal(count, [2, 2, 1])
+
+
+def test_summary_compares_seed_by_seed():
+  reference, other = compare_curves.summary_rows(
+    'somewhere',
+    {
+      'promp': [_curve([0, 1, 1], seed=0), _curve([0, 3, 3], seed=1)],
+      'other': [
+        _curve([0, 2, 2], seed=0),
+        _curve([0, 6, 6], seed=1),
+        _curve([0, 100], seed=7),
+      ],
+    },
+    reference='promp',
+    num_final=5,
+    confidence=0.95,
+  )
+  assert math.isnan(reference['difference_mean'])
+  assert reference['final_return_mean'] == 2
+  assert reference['before_adaptation_mean'] == 1
+  assert reference['average_return_mean'] == 1.5
+  assert reference['num_unfinished'] == 0
+  # The third seed has no partner; the others are better by 1 and by 3.
+  assert other['difference_mean'] == 2
+  half = 12.706204736174698  # For 1 degree of freedom; standard error 1.
+  np.testing.assert_allclose(other['difference_low'], 2 - half, rtol=1e-9)
+  assert other['num_seeds'] == 3
+  assert other['num_unfinished'] == 1
+  assert other['num_iterations'] == 10
+
+
+def _run(tmp_path, label, seed, text, num_iterations=10):
+  directory = tmp_path / label / str(seed)
+  directory.mkdir(parents=True)
+  (directory / 'evaluation.csv').write_text(
+    'iteration,environment_steps,wall_seconds,num_inner_steps_taken,'
+    f'return_mean,return_stderr\n{text}'
+  )
+  config = run_config.RunConfig(seed=seed)
+  algorithm = dataclasses.replace(
+    config.agent.algorithm, num_iterations=num_iterations
+  )
+  agent = dataclasses.replace(config.agent, algorithm=algorithm)
+  config = dataclasses.replace(config, agent=agent)
+  return compare_runs.Run(label, config, directory)
+
+
+_EVALUATIONS = (
+  '0,0,1,0,1,.1\n0,0,1,1,2,.1\n0,0,1,2,3,.1\n'
+  '10,90,1,0,4,.1\n10,90,1,1,5,.1\n10,90,1,2,6,.1\n'
+)
+
+
+def test_orders_points_and_leaves_out_what_is_beyond(tmp_path):
+  runs = [
+    _run(tmp_path, label, 0, _EVALUATIONS + '20,180,1,0,7,.1\n')
+    for label in ('promp+reuse=2', 'promp_taypo2', 'promp', 'trpo_dice')
+  ]
+  rows = compare_curves.point_rows(runs)
+  assert list(dict.fromkeys(row['algorithm'] for row in rows)) == [
+    'trpo_dice',
+    'promp',
+    'promp+reuse=2',
+    'promp_taypo2',
+  ]
+  assert len(rows) == 4 * 6
+  assert list(rows[0]) == [
+    'environment',
+    'algorithm',
+    'seed',
+    'iteration',
+    'environment_steps',
+    'num_inner_steps_taken',
+    'return_mean',
+    'return_stderr',
+  ]
+
+
+@pytest.mark.parametrize('cut', [0, 1, 2])
+def test_curve_is_before_and_after_all_steps(tmp_path, cut):
+  # The last rows may be missing while an evaluation is being written.
+  lines = _EVALUATIONS.splitlines(keepends=True)
+  text = ''.join(lines[: len(lines) - cut])
+  run = _run(tmp_path, 'promp', 3, text)
+  rows = compare_curves.point_rows([run])
+  found = compare_curves.by_environment(rows, [run])
+  (curve,) = found['navigation_2d']['promp']
+  assert curve.seed == 3
+  assert curve.is_finished == (cut == 0)
+  np.testing.assert_array_equal(curve.before, [1, 4] if not cut else [1])
+  np.testing.assert_array_equal(curve.after, [3, 6] if not cut else [3])
