@@ -74,7 +74,7 @@ def _start(num_hosts, host, port, num_devices):
   arguments = (num_hosts, host, port, num_devices)
   return subprocess.Popen(
     [sys.executable, '-c', _SCRIPT, *map(str, arguments)],
-    env=os.environ | {'JAX_PLATFORMS': 'cpu', 'XLA_FLAGS': ''},
+    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
     stdout=subprocess.PIPE,
     stderr=subprocess.PIPE,
     text=True,
