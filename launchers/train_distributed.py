@@ -25,7 +25,10 @@ from absl import flags
 import jax
 import launchpad as lp
 
-from acme_metarl.launchers import run_flags
+from acme_metarl.launchers.distributed import lean_imports
+
+with lean_imports.tensorflow_hidden():
+  from acme_metarl.launchers import run_flags
 from acme_metarl.launchers.distributed import launching
 from acme_metarl.launchers.distributed import options as options_lib
 

@@ -56,7 +56,7 @@ def make_program(
     options=options,
     directory=str(directory),
     checkpoint=None if checkpoint is None else str(checkpoint.path),
-    counts=_counts(checkpoint),
+    counts=counts(checkpoint),
     addresses=addresses,
     folder=session_folder,
     launcher=os.getpid(),
@@ -77,7 +77,7 @@ def make_program(
   return program
 
 
-def _counts(checkpoint: checkpointing.Checkpoint | None) -> dict[str, int]:
+def counts(checkpoint: checkpointing.Checkpoint | None) -> dict[str, int]:
   """Counts of a checkpoint, be it one of training on one machine."""
   if checkpoint is None:
     return {}
