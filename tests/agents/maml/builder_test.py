@@ -1,5 +1,6 @@
 """Acme's contract on its main branch, which is not what 0.4.0 has."""
 
+import collections
 import inspect
 import queue
 import threading
@@ -7,6 +8,8 @@ import time
 
 import acme
 from acme import core
+from acme.utils import counting, loggers
+import chex
 import jax
 import numpy as np
 import pytest
@@ -182,6 +185,107 @@ def test_the_main_branchs_runner_drives_it(make_config, reuse):
     lambda x, y: np.abs(x - y).max(), before, learner.get_variables(['policy'])
   )
   assert max(jax.tree_util.tree_leaves(change)) > 0
+
+
+def test_the_main_branchs_distributed_program_drives_it(make_config):
+  """What the nodes of `make_distributed_experiment` do, in one thread.
+
+  With its calls in its order: by position, by name, and in each node anew.
+  """
+  config = make_config()
+  stop = threading.Event()
+  builder = maml.MAMLBuilder(config, should_stop=stop.is_set)
+  logged = collections.defaultdict(list)
+
+  def environment_factory(seed):
+    return environments.TrialEnvironment(
+      environments.make('navigation_2d', reward='dense'), 2, 3, 5, seed=seed
+    )
+
+  def network_factory(spec):
+    return maml.make_networks(spec, config.algorithm)
+
+  def logger_factory(label, steps_key=None, task_instance=0):
+    logger = loggers.NoOpLogger()
+    logger.write = logged[label].append
+    return logger
+
+  def build_replay():
+    spec = acme.make_environment_spec(environment_factory(1))
+    policy = builder.make_policy(
+      networks=network_factory(spec), environment_spec=spec, evaluation=False
+    )
+    return builder.make_replay_tables(spec, policy)
+
+  def build_learner(random_key, client, counter=None, primary_learner=None):
+    spec = acme.make_environment_spec(environment_factory(1))
+    networks = network_factory(spec)
+    iterator = _Prefetcher(builder.make_dataset_iterator(client))
+    counter = counting.Counter(counter, 'learner')
+    learner = builder.make_learner(
+      random_key, networks, iterator, logger_factory, spec, client, counter
+    )
+    if primary_learner is not None:
+      learner.restore(primary_learner.save())
+    return learner, iterator.thread
+
+  def environment_and_actor_key(random_key):
+    environment_key, actor_key = jax.random.split(random_key)
+    seed = int(jax.random.bits(environment_key, dtype=np.uint32))
+    return environment_factory(seed), actor_key
+
+  def build_actor(random_key, client, variable_source, counter, actor_id):
+    environment, actor_key = environment_and_actor_key(random_key)
+    spec = acme.make_environment_spec(environment)
+    policy = builder.make_policy(
+      networks=network_factory(spec), environment_spec=spec, evaluation=False
+    )
+    adder = builder.make_adder(client, spec, policy)
+    actor = builder.make_actor(actor_key, policy, spec, variable_source, adder)
+    counter = counting.Counter(counter, 'actor')
+    logger = logger_factory('actor', 'actor_steps', actor_id)
+    return acme.EnvironmentLoop(
+      environment, actor, counter, logger, observers=[maml.TrialReturns()]
+    )
+
+  def build_evaluator(random_key, variable_source, counter, make_actor):
+    environment, actor_key = environment_and_actor_key(random_key)
+    spec = acme.make_environment_spec(environment)
+    policy = builder.make_policy(
+      networks=network_factory(spec), environment_spec=spec, evaluation=True
+    )
+    actor = make_actor(actor_key, policy, spec, variable_source)
+    counter = counting.Counter(counter, 'evaluator')
+    logger = logger_factory('evaluator', 'actor_steps', 0)
+    return acme.EnvironmentLoop(environment, actor, counter, logger)
+
+  counter = counting.Counter()
+  keys = jax.random.split(jax.random.PRNGKey(0), 5)
+  with replay.serve(build_replay()) as client:
+    learner, thread = build_learner(keys[0], client, counter)
+    actors = [
+      build_actor(key, client, learner, counter, actor_id)
+      for actor_id, key in enumerate(keys[1:3])
+    ]
+    evaluator = build_evaluator(keys[3], learner, counter, builder.make_actor)
+    for _ in range(2):
+      for actor in actors:
+        actor.run(num_episodes=1)
+        learner.step()
+    evaluator.run(num_episodes=1)
+    stop.set()
+    thread.join(30)
+    assert not thread.is_alive()
+    # Load-balances the actors' requests; on one host it takes no data.
+    other, _ = build_learner(keys[4], client, primary_learner=learner)
+  chex.assert_trees_all_equal(other.save(), learner.save())
+  assert [row['learner_steps'] for row in logged['learner']] == [1, 2, 3, 4]
+  assert {row['num_lost'] for row in logged['learner']} == {0}
+  returns = [row['return_1'] for row in logged['actor']]
+  assert len(set(returns)) == 4  # No actor repeats the other's trials.
+  assert len(logged['evaluator']) == 1
+  # What a `StepsLimiter` looks at; the actors' counts get there now and then.
+  assert counter.get_counts()['actor_steps'] in (11, 22, 33, 44)
 
 
 def test_rollouts_must_be_those_of_the_configuration(make_config):
