@@ -1,27 +1,36 @@
-"""What tests of several folders share."""
+"""Most of the tests' time is XLA's: they compile much and compute little.
 
-import jax
-from jax.experimental import compilation_cache as cache_lib
+So programs are compiled without LLVM's optimisations, and what one worker or
+launcher compiled the others of the same run of pytest load from a folder that
+is made for this run and removed after it.
+"""
+
+import os
+import shutil
+import tempfile
+
 import pytest
+
+_FOLDER = 'JAX_COMPILATION_CACHE_DIR'
+
+
+def pytest_configure(config):
+  # Workers and launchers inherit these; JAX reads them when it is imported.
+  if hasattr(config, 'workerinput'):
+    return
+  os.environ[_FOLDER] = tempfile.mkdtemp(prefix='xla-')
+  os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.1'
+  if config.option.markexpr == 'not learning':
+    flags = os.environ.get('XLA_FLAGS', '')
+    os.environ['XLA_FLAGS'] = f'--xla_backend_optimization_level=0 {flags}'
+
+
+def pytest_unconfigure(config):
+  if not hasattr(config, 'workerinput'):
+    shutil.rmtree(os.environ[_FOLDER], ignore_errors=True)
 
 
 @pytest.fixture(scope='session')
-def compilation_cache(tmp_path_factory):
-  """Lets tests that build the same program share what XLA made of it.
-
-  Yields:
-    The folder, for tests that start processes.
-  """
-  folder = str(tmp_path_factory.mktemp('xla'))
-  names = {
-    'jax_compilation_cache_dir': folder,
-    'jax_persistent_cache_min_compile_time_secs': 0.2,
-  }
-  before = {name: getattr(jax.config, name) for name in names}
-  for name, value in names.items():
-    jax.config.update(name, value)
-  cache_lib.compilation_cache.reset_cache()
-  yield folder
-  for name, value in before.items():
-    jax.config.update(name, value)
-  cache_lib.compilation_cache.reset_cache()
+def compilation_cache():
+  """The folder, for tests that start processes."""
+  return os.environ[_FOLDER]

@@ -1,39 +1,19 @@
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
-_ROOT = pathlib.Path(__file__).parents[2]
+_NAME = 'benchmark_agent'
 
 
-def _benchmark(cache, *flags):
-  return subprocess.run(
-    [sys.executable, '-m', 'acme_metarl.launchers.benchmark_agent', *flags],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    env=os.environ
-    | {
-      'JAX_PLATFORMS': 'cpu',
-      'JAX_COMPILATION_CACHE_DIR': cache,
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.2',
-    },
-  )
-
-
-def test_measures_both_sides_and_the_parts(tmp_path, compilation_cache):
-  process = _benchmark(
-    compilation_cache,
+def test_measures_both_sides_and_the_parts(tmp_path, run_launcher):
+  out, _ = run_launcher(
+    _NAME,
     '--num_tasks=2',
     '--num_rollouts=3',
     '--horizon=20',
     '--num_turns=2',
     f'--output={tmp_path}',
   )
-  assert process.returncode == 0, process.stderr
   result = json.loads((tmp_path / 'results.json').read_text())
   assert result['seconds'] > 0
   assert result['direct_seconds'] > 0
@@ -55,10 +35,9 @@ def test_measures_both_sides_and_the_parts(tmp_path, compilation_cache):
   assert all(parts[name] > 0 for name in ('environment', 'policy', 'learner'))
   assert sum(parts.values()) == pytest.approx(result['seconds'], rel=0.5)
   assert 0 < result['compute_share'] < 1
-  assert 'Ratio' in process.stdout
+  assert 'Ratio' in out
 
 
-def test_mistakes_are_explained(compilation_cache):
-  process = _benchmark(compilation_cache, '--environment=nowhere')
-  assert process.returncode == 1
-  assert process.stderr.startswith('benchmark_agent: environment: ')
+def test_mistakes_are_explained(refusals):
+  (message,) = refusals(_NAME, ['--environment=nowhere'])
+  assert message.startswith('benchmark_agent: environment: ')

@@ -2,33 +2,15 @@
 
 import csv
 import json
-import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
 import pytest
 
-import acme_metarl
 from acme_metarl import recurrences
 from acme_metarl.launchers import evaluator_timing
 
-
-def _run(*flags):
-  # In a process of its own: flags of several launchers do not go together.
-  return subprocess.run(
-    [
-      sys.executable,
-      '-m',
-      'acme_metarl.launchers.benchmark_evaluators',
-      *flags,
-    ],
-    cwd=pathlib.Path(acme_metarl.__file__).parents[1],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+_NAME = 'benchmark_evaluators'
 
 
 @pytest.mark.parametrize('order', [1, 2, 3, 7])
@@ -59,8 +41,9 @@ def test_the_sentence_about_the_switch():
   assert 'at none of these T' in sentence
 
 
-def test_tables_are_printed_and_written(tmp_path):
-  process = _run(
+def test_tables_are_printed_and_written(tmp_path, run_launcher):
+  out, _ = run_launcher(
+    _NAME,
     '--lengths=2,3',
     '--orders=2',
     '--num_trajectories=2,1000',
@@ -69,8 +52,7 @@ def test_tables_are_printed_and_written(tmp_path):
     '--rounds=1',
     f'--output={tmp_path}/here',
   )
-  assert process.returncode == 0, process.stderr
-  assert 'triangular products are faster' in process.stdout
+  assert 'triangular products are faster' in out
   rows = json.loads((tmp_path / 'here' / 'results.json').read_text())
   assert len(rows) == 2 * (6 * 3 + 2 * 2)
   assert {row['num_trajectories'] for row in rows} == {2}
@@ -85,17 +67,13 @@ def test_tables_are_printed_and_written(tmp_path):
     assert len(list(csv.DictReader(file))) == len(rows)
 
 
-@pytest.mark.parametrize(
-  ('flag', 'message'),
-  [
-    ('--orders=1,zwei', '--orders needs integers'),
-    ('--lengths=0', '--lengths needs integers of at least 1'),
-    ('--max_steps=1', 'raise it or ask for less'),
-    ('--output=/proc/nowhere', 'cannot write'),
-  ],
-)
-def test_a_mistake_ends_with_a_sentence(flag, message):
-  process = _run(flag)
-  assert process.returncode == 1
-  last = process.stderr.strip().splitlines()[-1]
-  assert last.startswith('benchmark_evaluators: ') and message in last
+def test_a_mistake_ends_with_a_sentence(refusals):
+  mistakes = {
+    '--orders=1,zwei': '--orders needs integers',
+    '--lengths=0': '--lengths needs integers of at least 1',
+    '--max_steps=1': 'raise it or ask for less',
+    '--output=/proc/nowhere': 'cannot write',
+  }
+  messages = refusals(_NAME, mistakes)
+  for message, expected in zip(messages, mistakes.values(), strict=True):
+    assert message.startswith(f'{_NAME}: ') and expected in message

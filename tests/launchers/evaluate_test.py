@@ -1,8 +1,4 @@
 import json
-import os
-import pathlib
-import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -17,12 +13,9 @@ from acme_metarl.launchers import (
   training,
 )
 
-_ROOT = pathlib.Path(__file__).parents[2]
-pytestmark = pytest.mark.usefixtures('compilation_cache')
-
 
 @pytest.fixture(scope='module')
-def run(tmp_path_factory, compilation_cache):
+def run(tmp_path_factory):
   """A short run: its directory and its trainer's own evaluation."""
   config = run_config.RunConfig(
     environment_options={'reward': 'dense'},
@@ -101,25 +94,10 @@ def test_intervals_are_students():
   assert row['return_high'] == pytest.approx(1.5 + half, rel=1e-6)
 
 
-def _evaluate(cache, *flags):
-  return subprocess.run(
-    [sys.executable, '-m', 'acme_metarl.launchers.evaluate', *flags],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    env=os.environ
-    | {
-      'JAX_PLATFORMS': 'cpu',
-      'JAX_COMPILATION_CACHE_DIR': cache,
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.2',
-    },
-  )
-
-
-def test_command_line(run, compilation_cache):
+def test_command_line(run, run_launcher):
   directory = run[0]
-  process = _evaluate(
-    compilation_cache,
+  out, _ = run_launcher(
+    'evaluate',
     f'--checkpoint={directory}',
     '--num_inner_steps=2',
     '--num_tasks=4',
@@ -127,7 +105,6 @@ def test_command_line(run, compilation_cache):
     '--render=2',
     '--confidence=0.9',
   )
-  assert process.returncode == 0, process.stderr
   output = directory / 'evaluation-00000001'
   assert {path.name for path in output.iterdir()} == {
     'behaviour.png',
@@ -139,10 +116,9 @@ def test_command_line(run, compilation_cache):
   for row in rows:
     assert (row['num_tasks'], row['num_rollouts']) == (4, 2)
     assert row['return_low'] < row['return_mean'] < row['return_high']
-    assert f'{row["return_mean"]:.4g}' in process.stdout
+    assert f'{row["return_mean"]:.4g}' in out
 
 
-def test_mistakes_are_explained(tmp_path, compilation_cache):
-  process = _evaluate(compilation_cache, f'--checkpoint={tmp_path}')
-  assert process.returncode == 1
-  assert process.stderr.startswith('evaluate: checkpoint: there is none in')
+def test_mistakes_are_explained(tmp_path, refusals):
+  (message,) = refusals('evaluate', [f'--checkpoint={tmp_path}'])
+  assert message.startswith('evaluate: checkpoint: there is none in')

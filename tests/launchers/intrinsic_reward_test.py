@@ -2,27 +2,13 @@
 
 import csv
 import json
-import pathlib
-import subprocess
-import sys
 
-import acme_metarl
-
-_ROOT = pathlib.Path(acme_metarl.__file__).parents[1]
+_NAME = 'intrinsic_reward'
 
 
-def _run(*flags):
-  return subprocess.run(
-    [sys.executable, '-m', 'acme_metarl.launchers.intrinsic_reward', *flags],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
-
-
-def test_results_table_and_figure(tmp_path):
-  process = _run(
+def test_results_table_and_figure(tmp_path, run_launcher):
+  _, err = run_launcher(
+    _NAME,
     f'--output={tmp_path}/here',
     '--estimators=doubly_robust,log_likelihood',
     '--num_mdps=2',
@@ -32,8 +18,7 @@ def test_results_table_and_figure(tmp_path):
     '--num_trajectories=8,64',
     '--num_inner_steps=1,2',
   )
-  assert process.returncode == 0, process.stderr
-  assert 'batch' in process.stderr  # Progress.
+  assert 'batch' in err  # Progress.
   folder = tmp_path / 'here'
   assert sorted(path.name for path in folder.iterdir()) == [
     'intrinsic_reward.png',
@@ -60,10 +45,7 @@ def test_results_table_and_figure(tmp_path):
   assert table[0]['inner'] == 'exact' and table[0]['lambda_'] == '0.9'
 
 
-def test_a_mistake_ends_with_a_sentence():
-  process = _run('--num_inner_steps=0,1')
-  assert process.returncode == 1
-  last = process.stderr.strip().splitlines()[-1]
-  assert last == (
+def test_a_mistake_ends_with_a_sentence(refusals):
+  assert refusals(_NAME, ['--num_inner_steps=0,1']) == [
     'intrinsic_reward: num_inner_steps is 0; it needs to be at least 1.'
-  )
+  ]

@@ -1,38 +1,18 @@
-"""Tests of the bias decomposition as its user runs it.
-
-In processes of their own: flags of several launchers do not go together.
-"""
+"""Tests of the bias decomposition as its user runs it."""
 
 import csv
 import json
-import pathlib
-import subprocess
-import sys
 
 import pytest
 
-import acme_metarl
-
-_ROOT = pathlib.Path(acme_metarl.__file__).parents[1]
-_MODULE = 'acme_metarl.launchers.meta_gradient_bias'
-
-
-def _python(*arguments):
-  return subprocess.run(
-    [sys.executable, *arguments],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+_NAME = 'meta_gradient_bias'
 
 
 @pytest.fixture(scope='module')
-def folder(tmp_path_factory):
+def folder(tmp_path_factory, run_launcher):
   folder = tmp_path_factory.mktemp('results') / 'bias'
-  process = _python(
-    '-m',
-    _MODULE,
+  out, err = run_launcher(
+    _NAME,
     f'--output={folder}',
     '--estimators=doubly_robust,taylor_1',
     '--compositional_estimators=doubly_robust',
@@ -53,9 +33,8 @@ def folder(tmp_path_factory):
     '--num_off_policy_trials=20',
     '--off_policyness=0,.4',
   )
-  assert process.returncode == 0, process.stderr
-  assert 'batch' in process.stderr  # Progress.
-  assert process.stdout.startswith('Wrote results.json, results.csv, ')
+  assert 'batch' in err  # Progress.
+  assert out.startswith('Wrote results.json, results.csv, ')
   return folder
 
 
@@ -122,26 +101,8 @@ def test_costs_are_timed(folder):
     assert row['num_trajectories'] == 64 and row['seconds'] > 0
 
 
-_MISTAKES = """
-import sys
-from absl import flags
-from absl.testing import flagsaver
-import acme_metarl.launchers.{module} as launcher
-flags.FLAGS(['launcher'])
-for pair in sys.argv[1:]:
-  name, value = pair.split('=')
-  with flagsaver.flagsaver():
-    flags.FLAGS[name].parse(value)
-    try:
-      launcher.plan_from_flags()
-      print('no error', pair)
-    except ValueError as error:
-      print(error)
-"""
-
-
-def test_mistakes_have_a_sentence():
-  expected = {
+def test_mistakes_have_a_sentence(refusals):
+  mistakes = {
     '--studies=composition': "--studies has 'composition'; choose from",
     '--studies=': '--studies is empty; choose from',
     '--columns=middle': "Unknown column 'middle'; choose from inner",
@@ -155,20 +116,6 @@ def test_mistakes_have_a_sentence():
     '--num_trials=0': 'num_trials is 0; it needs at least 1',
     '--step_size=0': 'step_size is 0.0; it needs to be positive',
   }
-  process = _python(
-    '-c',
-    _MISTAKES.format(module='meta_gradient_bias'),
-    *(pair.removeprefix('--') for pair in expected),
-  )
-  assert process.returncode == 0, process.stderr
-  for line, start in zip(
-    process.stdout.splitlines(), expected.values(), strict=True
-  ):
-    assert line.startswith(start)
-
-
-def test_a_mistake_ends_the_program_at_once():
-  process = _python('-m', _MODULE, '--studies=none')
-  assert process.returncode == 1
-  last = process.stderr.strip().splitlines()[-1]
-  assert last.startswith("meta_gradient_bias: --studies has 'none'")
+  messages = refusals(_NAME, mistakes)
+  for message, expected in zip(messages, mistakes.values(), strict=True):
+    assert message.startswith(f'{_NAME}: {expected}')

@@ -3,45 +3,16 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
-_MODULE = 'acme_metarl.launchers.n_sample_objectives'
-# Many mistakes in one process, each of which must end it with a sentence.
-_MISTAKES = f"""
-import sys
-from absl import flags
-from {_MODULE} import main
-for line in sys.stdin:
-  flags.FLAGS.unparse_flags()
-  for flag in flags.FLAGS.flags_by_module_dict()['{_MODULE}']:
-    flag.unparse()
-  flags.FLAGS(['program', *line.split()])
-  try:
-    main(['program'])
-  except SystemExit as error:
-    print(error)
-"""
+_NAME = 'n_sample_objectives'
 
 
-def _run(*arguments, stdin=''):
-  return subprocess.run(
-    [sys.executable, *arguments],
-    input=stdin,
-    capture_output=True,
-    text=True,
-    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
-    check=False,
-  )
-
-
-def test_writes_results_table_and_figure(tmp_path):
+def test_writes_results_table_and_figure(tmp_path, run_launcher):
   directory = tmp_path / 'new' / 'directory'
-  process = _run(
-    '-m',
-    _MODULE,
+  out, err = run_launcher(
+    _NAME,
     '--num_samples=16,4',
     '--fit_from=1',
     '--num_replications=20000',
@@ -51,9 +22,8 @@ def test_writes_results_table_and_figure(tmp_path):
     '--estimators=linearised_score_function,path_wise',
     f'--output={directory}',
   )
-  assert process.returncode == 0, process.stderr
-  assert str(directory) in process.stdout
-  assert '6/6' in process.stderr  # Progress: two numbers and a curve, each.
+  assert str(directory) in out
+  assert '6/6' in err  # Progress: two numbers and a curve, each.
   assert sorted(os.listdir(directory)) == [
     'n_sample_objectives.png',
     'results.csv',
@@ -85,7 +55,7 @@ def test_writes_results_table_and_figure(tmp_path):
   assert float(rows[3]['variance']) == pytest.approx(moments[3]['variance'])
 
 
-def test_mistakes_end_with_a_sentence(tmp_path):
+def test_mistakes_end_with_a_sentence(tmp_path, refusals):
   (tmp_path / 'file').write_text('')
   mistakes = {
     '--num_samples=4,many': '--num_samples is',
@@ -97,9 +67,6 @@ def test_mistakes_end_with_a_sentence(tmp_path):
     '--num_runs=0': '--num_runs is 0; it needs to be at least 1',
     f'--output={tmp_path}/file/inside': 'cannot write to',
   }
-  process = _run('-c', _MISTAKES, stdin='\n'.join(mistakes))
-  assert process.returncode == 0, process.stderr
-  for line, expected in zip(
-    process.stdout.splitlines(), mistakes.values(), strict=True
-  ):
-    assert line.startswith(f'n_sample_objectives: {expected}')
+  messages = refusals(_NAME, mistakes)
+  for message, expected in zip(messages, mistakes.values(), strict=True):
+    assert message.startswith(f'{_NAME}: {expected}')

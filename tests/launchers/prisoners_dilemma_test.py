@@ -3,45 +3,16 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
-_MODULE = 'acme_metarl.launchers.prisoners_dilemma'
-# Many mistakes in one process, each of which must end it with a sentence.
-_MISTAKES = f"""
-import sys
-from absl import flags
-from {_MODULE} import main
-for line in sys.stdin:
-  flags.FLAGS.unparse_flags()
-  for flag in flags.FLAGS.flags_by_module_dict()['{_MODULE}']:
-    flag.unparse()
-  flags.FLAGS(['program', *line.split()])
-  try:
-    main(['program'])
-  except SystemExit as error:
-    print(error)
-"""
+_NAME = 'prisoners_dilemma'
 
 
-def _run(*arguments, stdin=''):
-  return subprocess.run(
-    [sys.executable, *arguments],
-    input=stdin,
-    capture_output=True,
-    text=True,
-    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
-    check=False,
-  )
-
-
-def test_writes_results_table_and_figure(tmp_path):
+def test_writes_results_table_and_figure(tmp_path, run_launcher):
   directory = tmp_path / 'new' / 'directory'
-  process = _run(
-    '-m',
-    _MODULE,
+  out, err = run_launcher(
+    _NAME,
     '--conditions=exact,off_policy',
     '--estimators=doubly_robust',
     '--num_updates=30',
@@ -53,9 +24,8 @@ def test_writes_results_table_and_figure(tmp_path):
     '--report_at=10,300',
     f'--output={directory}',
   )
-  assert process.returncode == 0, process.stderr
-  assert str(directory) in process.stdout
-  assert '70/70' in process.stderr  # Progress: updates of both conditions.
+  assert str(directory) in out
+  assert '70/70' in err  # Progress: updates of both conditions.
   assert sorted(os.listdir(directory)) == [
     'prisoners_dilemma.png',
     'results.csv',
@@ -88,7 +58,7 @@ def test_writes_results_table_and_figure(tmp_path):
   assert 'curve' not in table[0]
 
 
-def test_mistakes_end_with_a_sentence():
+def test_mistakes_end_with_a_sentence(refusals):
   mistakes = {
     '--conditions=exact,on': "--conditions names 'on'",
     '--conditions=': '--conditions is empty',
@@ -103,18 +73,14 @@ def test_mistakes_end_with_a_sentence():
     '--replay_size=100': 'replay_size is 100',
     '--discount=2': 'discount is 2.0',
   }
-  process = _run('-c', _MISTAKES, stdin='\n'.join(mistakes))
-  assert process.returncode == 0, process.stderr
-  for line, expected in zip(
-    process.stdout.splitlines(), mistakes.values(), strict=True
-  ):
-    assert line.startswith(f'prisoners_dilemma: {expected}')
+  messages = refusals(_NAME, mistakes)
+  for message, expected in zip(messages, mistakes.values(), strict=True):
+    assert message.startswith(f'{_NAME}: {expected}')
 
 
-def test_several_numbers_of_look_aheads(tmp_path):
-  process = _run(
-    '-m',
-    _MODULE,
+def test_several_numbers_of_look_aheads(tmp_path, run_launcher):
+  run_launcher(
+    _NAME,
     '--conditions=exact',
     '--num_lookaheads=2,1',
     '--num_updates=3',
@@ -123,7 +89,6 @@ def test_several_numbers_of_look_aheads(tmp_path):
     '--num_rounds=5',
     f'--output={tmp_path}',
   )
-  assert process.returncode == 0, process.stderr
   rows = json.loads((tmp_path / 'results.json').read_text())['conditions']
   assert [row['num_lookaheads'] for row in rows] == [1, 2]
   assert not any(name.startswith('shared_path') for name in rows[0])

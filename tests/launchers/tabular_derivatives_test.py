@@ -3,12 +3,10 @@
 import csv
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
-_MODULE = 'acme_metarl.launchers.tabular_derivatives'
+_NAME = 'tabular_derivatives'
 _SMALL = (
   '--num_states=3',
   '--num_actions=2',
@@ -27,24 +25,9 @@ _COLUMNS = [
 ]
 
 
-def _start(*flags):
-  return subprocess.Popen(
-    [sys.executable, '-m', _MODULE, *flags],
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
-  )
-
-
-def _run(*flags):
-  process = _start(*flags)
-  out, err = process.communicate()
-  return process.returncode, out, err
-
-
-def test_writes_rows_table_and_figure(tmp_path):
-  code, out, err = _run(
+def test_writes_rows_table_and_figure(tmp_path, run_launcher):
+  out, err = run_launcher(
+    _NAME,
     *_SMALL,
     '--epsilons=0,.5',
     '--panel_num_trajectories=40',
@@ -53,7 +36,6 @@ def test_writes_rows_table_and_figure(tmp_path):
     '--num_trials=3',
     f'--output={tmp_path / "new" / "directory"}',
   )
-  assert code == 0, err
   directory = tmp_path / 'new' / 'directory'
   assert sorted(os.listdir(directory)) == [
     'figure1.png',
@@ -86,12 +68,13 @@ def test_writes_rows_table_and_figure(tmp_path):
 
 
 @pytest.mark.parametrize('left_out', ['epsilons', 'num_trajectories'])
-def test_empty_list_leaves_a_sweep_out(tmp_path, left_out):
+def test_empty_list_leaves_a_sweep_out(tmp_path, run_launcher, left_out):
   other = {
     'epsilons': '--num_trajectories=5',
     'num_trajectories': '--epsilons=0',
   }
-  code, _, err = _run(
+  run_launcher(
+    _NAME,
     *_SMALL,
     f'--{left_out}=',
     other[left_out],
@@ -99,7 +82,6 @@ def test_empty_list_leaves_a_sweep_out(tmp_path, left_out):
     '--num_trials=1',
     f'--output={tmp_path}',
   )
-  assert code == 0, err
   rows = json.loads((tmp_path / 'results.json').read_text())
   numbers = {'epsilons': 5, 'num_trajectories': 6}
   assert [r['num_trajectories'] for r in rows] == [numbers[left_out]] * 2
@@ -127,27 +109,19 @@ _MISTAKES = {
 }
 
 
-@pytest.fixture(scope='module')
-def answers(tmp_path_factory):
-  """Exit code, stdout and stderr of all mistakes, a few at a time."""
-  directory = tmp_path_factory.mktemp('mistakes')
-  mistakes, found = list(_MISTAKES), {}
-  for i in range(0, len(mistakes), 3):
-    some = {
-      mistake: _start(f'--output={directory}', *mistake.split(' '))
-      for mistake in mistakes[i : i + 3]
-    }
-    for mistake, process in some.items():
-      found[mistake] = (*process.communicate(), process.returncode)
-  assert not os.listdir(directory)
-  return found
+def test_mistakes_are_told_at_once(refusals, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  messages = refusals(_NAME, _MISTAKES)
+  for message, expected in zip(messages, _MISTAKES.values(), strict=True):
+    assert message.startswith('tabular_derivatives: ')
+    assert expected in message and '\n' not in message
+  assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize('mistake', _MISTAKES)
-def test_mistakes_are_told_at_once(answers, mistake):
-  out, err, code = answers[mistake]
-  assert code == 1
-  assert _MISTAKES[mistake] in err
+def test_a_mistake_is_all_that_is_said(start_launcher, tmp_path):
+  process = start_launcher(_NAME, 'stray', cwd=tmp_path)
+  out, err = process.communicate()
+  assert process.returncode == 1
   assert len(err.splitlines()) == 1
-  assert err.startswith('tabular_derivatives: ')
-  assert not out
+  assert err.startswith("tabular_derivatives: unexpected argument 'stray'")
+  assert not out and not os.listdir(tmp_path)

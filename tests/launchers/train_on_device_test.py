@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from acme_metarl.launchers import checkpointing
 
 _ROOT = pathlib.Path(__file__).parents[2]
+_NAME = 'train_on_device'
 _SMALL = (
   '--num_tasks=4',
   '--num_rollouts=4',
@@ -24,35 +24,6 @@ _SMALL = (
   '--eval_every=2',
   '--checkpoint_every=2',
 )
-
-
-def _start(cache, *arguments):
-  return subprocess.Popen(
-    [
-      sys.executable,
-      '-m',
-      'acme_metarl.launchers.train_on_device',
-      *_SMALL,
-      *arguments,
-    ],
-    cwd=_ROOT,
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    env=os.environ
-    | {
-      'JAX_PLATFORMS': 'cpu',
-      'JAX_COMPILATION_CACHE_DIR': cache,
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.2',
-    },
-  )
-
-
-def _run(cache, *arguments):
-  process = _start(cache, *arguments)
-  out, err = process.communicate(timeout=240)
-  assert process.returncode == 0, err
-  return out, err
 
 
 def _rows(path):
@@ -77,11 +48,11 @@ def _assert_same_run(one, other):
 
 
 @pytest.fixture(scope='module')
-def whole(compilation_cache, tmp_path_factory):
+def whole(run_launcher, tmp_path_factory):
   """A run of five iterations."""
   directory = tmp_path_factory.mktemp('whole') / 'run'
-  out, err = _run(
-    compilation_cache, f'--logdir={directory}', '--num_iterations=5'
+  out, err = run_launcher(
+    _NAME, *_SMALL, f'--logdir={directory}', '--num_iterations=5'
   )
   assert 'curves.png' in out
   assert 'adaptation steps' in err
@@ -106,10 +77,10 @@ def test_writes_what_train_writes(whole):
   assert -26 < float(evaluations[0]['return_mean']) < -18
 
 
-def test_resumed_run_is_the_same(whole, compilation_cache, tmp_path):
+def test_resumed_run_is_the_same(whole, start_launcher, run_launcher, tmp_path):
   directory = tmp_path / 'run'
-  arguments = (f'--logdir={directory}', '--num_iterations=5')
-  process = _start(compilation_cache, *arguments)
+  arguments = (*_SMALL, f'--logdir={directory}', '--num_iterations=5')
+  process = start_launcher(_NAME, *arguments)
   deadline = time.monotonic() + 200
   while _arrays(directory) is None and time.monotonic() < deadline:
     assert process.poll() in (None, 0)
@@ -117,13 +88,14 @@ def test_resumed_run_is_the_same(whole, compilation_cache, tmp_path):
   process.send_signal(signal.SIGKILL)
   process.communicate()
   assert _arrays(directory).step < 5 or process.returncode == 0
-  _run(compilation_cache, *arguments, '--resume')
+  run_launcher(_NAME, *arguments, '--resume')
   _assert_same_run(whole, directory)
 
 
-def test_seeds_train_at_once(whole, compilation_cache, tmp_path):
-  _run(
-    compilation_cache,
+def test_seeds_train_at_once(whole, run_launcher, tmp_path):
+  run_launcher(
+    _NAME,
+    *_SMALL,
     f'--logdir={tmp_path / "runs"}',
     '--num_iterations=2',
     '--num_seeds=2',
@@ -141,28 +113,18 @@ def test_seeds_train_at_once(whole, compilation_cache, tmp_path):
   assert json.loads(config.read_text())['seed'] == 1
 
 
-@pytest.mark.parametrize(
-  ('arguments', 'message'),
-  [
-    (['--environment=half_cheetah_velocity'], 'backend'),
-    (['--num_seeds=0'], 'num_seeds'),
-    (['--reuse=2'], 'reuse'),
-    (['--algorithm=maml'], 'promp_taypo2'),
-  ],
-)
-def test_mistakes_end_at_once_with_one_line(
-  arguments, message, compilation_cache, tmp_path
-):
-  process = _start(
-    compilation_cache, f'--logdir={tmp_path / "run"}', *arguments
-  )
-  out, err = process.communicate(timeout=100)
-  assert process.returncode == 1
-  last = err.strip().splitlines()[-1]
-  assert last.startswith('train_on_device: ')
-  assert message in last
-  assert 'Traceback' not in err
-  assert not out
+def test_mistakes_end_at_once_with_one_line(refusals, tmp_path):
+  mistakes = {
+    '--environment=half_cheetah_velocity': 'backend',
+    '--num_seeds=0': 'num_seeds',
+    '--reuse=2': 'reuse',
+    '--algorithm=maml': 'promp_taypo2',
+  }
+  logdir = f'--logdir={tmp_path / "run"}'
+  messages = refusals(_NAME, [f'{logdir} {flag}' for flag in mistakes])
+  for message, expected in zip(messages, mistakes.values(), strict=True):
+    assert message.startswith('train_on_device: ')
+    assert expected in message and '\n' not in message
   assert not (tmp_path / 'run' / 'learner.csv').exists()
 
 

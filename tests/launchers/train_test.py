@@ -2,18 +2,13 @@
 
 import csv
 import json
-import os
-import pathlib
 import signal
-import subprocess
-import sys
 import time
 
 import pytest
 
 from acme_metarl.launchers import checkpointing
 
-_ROOT = pathlib.Path(__file__).parents[2]
 _SMALL = (
   '--num_tasks=2',
   '--num_rollouts=3',
@@ -25,23 +20,6 @@ _SMALL = (
 )
 
 
-def _start(cache, *flags, **options):
-  environment = {
-    'JAX_PLATFORMS': 'cpu',
-    'JAX_COMPILATION_CACHE_DIR': cache,
-    'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.2',
-    'PYTHONPATH': str(_ROOT),
-  }
-  return subprocess.Popen(
-    [sys.executable, '-m', 'acme_metarl.launchers.train', *flags],
-    stdout=subprocess.PIPE,
-    stderr=subprocess.PIPE,
-    text=True,
-    env=os.environ | environment,
-    **options,
-  )
-
-
 def _iterations(directory):
   path = directory / 'learner.csv'
   if not path.exists():
@@ -50,9 +28,9 @@ def _iterations(directory):
     return [int(row['iteration']) for row in csv.DictReader(file)]
 
 
-def test_stops_and_goes_on(tmp_path, compilation_cache):
-  process = _start(
-    compilation_cache, *_SMALL, '--num_iterations=1000000', cwd=tmp_path
+def test_stops_and_goes_on(tmp_path, start_launcher, run_launcher):
+  process = start_launcher(
+    'train', *_SMALL, '--num_iterations=1000000', cwd=tmp_path
   )
   directory = tmp_path / 'results/train/navigation_2d-promp_taypo2-0'
   deadline = time.time() + 200
@@ -70,14 +48,9 @@ def test_stops_and_goes_on(tmp_path, compilation_cache):
   assert (directory / 'curves.png').exists()
 
   # The same directory, and the configuration of the run.
-  process = _start(
-    compilation_cache,
-    '--resume',
-    f'--num_iterations={len(done) + 3}',
-    cwd=tmp_path,
+  out, err = run_launcher(
+    'train', '--resume', f'--num_iterations={len(done) + 3}', cwd=tmp_path
   )
-  out, err = process.communicate(timeout=200)
-  assert process.returncode == 0, err
   assert 'curves.png' in out
   assert 'Reverb' not in err and 'reverb' not in err
   assert _iterations(directory) == list(range(1, len(done) + 4))
@@ -105,21 +78,8 @@ for arguments in json.loads(sys.argv[1]):
 """
 
 
-def _python(script, *arguments):
-  """Runs a script, and reads the lines of JSON that it prints."""
-  process = subprocess.run(
-    [sys.executable, '-c', script, *arguments],
-    cwd=_ROOT,
-    capture_output=True,
-    text=True,
-    env=os.environ | {'JAX_PLATFORMS': 'cpu'},
-  )
-  assert process.returncode == 0, process.stderr
-  return [json.loads(line) for line in process.stdout.splitlines()]
-
-
 @pytest.fixture(scope='module')
-def configs():
+def configs(run_python):
   """What sets of flags lead to, by set: found in one process."""
   sets = [
     (),
@@ -140,7 +100,8 @@ def configs():
     ('--config.evaluator=taylor',),
     ('--config.evaluator=nowhere:evaluator',),
   ]
-  return dict(zip(sets, _python(_SCRIPT, json.dumps(sets)), strict=True))
+  lines = run_python(_SCRIPT, json.dumps(sets))
+  return dict(zip(sets, lines, strict=True))
 
 
 def test_defaults_are_the_main_job(configs):
@@ -206,7 +167,7 @@ def test_mistakes_are_explained(configs, flag, words):
   assert all(word in message for word in words), message
 
 
-def test_directories_are_checked_before_training(tmp_path):
+def test_directories_are_checked_before_training(tmp_path, refusals):
   taken = tmp_path / 'taken'
   taken.mkdir()
   (taken / 'config.json').write_text('{}')
@@ -216,34 +177,14 @@ def test_directories_are_checked_before_training(tmp_path):
     f'--logdir={tmp_path / "file" / "run"}': 'cannot write',
     'positional': "unexpected argument 'positional'",
   }
-  script = """
-import json
-import sys
-from absl.testing import flagsaver
-from acme_metarl.launchers import run_flags, train
-
-def train_now(*args):
-  raise AssertionError('training started')
-
-train.training.run = train_now
-for argument in json.loads(sys.argv[1]):
-  with flagsaver.flagsaver():
-    train.FLAGS.unparse_flags()
-    argv = train.FLAGS(['train', argument])
-    try:
-      run_flags.main('train', train.run, argv, {})
-    except SystemExit as stop:
-      print(json.dumps(stop.code))
-"""
-  messages = _python(script, json.dumps(list(cases)))
-  assert len(messages) == len(cases)
+  messages = refusals('train', cases)
   for message, expected in zip(messages, cases.values(), strict=True):
     assert message.startswith('train: ')
     assert expected in message
 
 
-def test_help_explains_every_flag(compilation_cache):
-  out, _ = _start(compilation_cache, '--help').communicate(timeout=100)
+def test_help_explains_every_flag(start_launcher):
+  out, _ = start_launcher('train', '--help').communicate(timeout=100)
   for flag in (
     'environment algorithm seed num_iterations num_tasks num_rollouts horizon '
     'num_inner_steps inner_learning_rate discount reuse logdir eval_every '

@@ -16,8 +16,6 @@ from acme_metarl.agents import maml
 from acme_metarl.environments import navigation_2d, registry
 from acme_metarl.launchers import checkpointing, outputs, run_config, training
 
-pytestmark = pytest.mark.usefixtures('compilation_cache')
-
 # Columns of what the clock says, which no two runs share.
 _CLOCK = {'wall_seconds', 'acting_seconds', 'learning_seconds'}
 
@@ -69,7 +67,7 @@ def _assert_same_run(one, other):
 
 
 @pytest.fixture(scope='module')
-def straight(tmp_path_factory, compilation_cache):
+def straight(tmp_path_factory):
   """A run of four iterations without a stop."""
   directory = tmp_path_factory.mktemp('straight')
   assert _run(directory, _config(4), use_tensorboard=True)
