@@ -1,6 +1,7 @@
 import errno
 import os
 import pathlib
+import pickle
 import subprocess
 
 from absl import logging
@@ -65,11 +66,40 @@ def test_flipped_bits_are_noticed(tmp_path):
     checkpointing.load(path)
 
 
-def test_pickles_are_not_loaded(tmp_path):
-  path = tmp_path / 'checkpoint_00000001.npz'
-  np.savez(path, metadata=np.array([{'a': 1}], dtype=object))
-  with pytest.raises(ValueError, match='damaged'):
+class _Bomb:
+  """Makes a file when it is unpickled."""
+
+  def __init__(self, path):
+    self._path = str(path)
+
+  def __reduce__(self):
+    return pathlib.Path.touch, (pathlib.Path(self._path),)
+
+
+@pytest.mark.parametrize('name', ['metadata', ".params['w']"])
+def test_loading_executes_no_code_from_the_file(tmp_path, name):
+  mark = tmp_path / 'executed'
+  path = checkpointing.Checkpointer(tmp_path).save(1, _tree(), {})
+  with np.load(path) as file:
+    arrays = dict(file)
+  np.savez(path, **(arrays | {name: np.array(_Bomb(mark), dtype=object)}))
+  with pytest.raises(ValueError, match='damaged.*allow_pickle=False'):
     checkpointing.load(path)
+  assert not mark.exists()
+  # It would have.
+  with np.load(path, allow_pickle=True) as file:
+    file[name]
+  assert mark.exists()
+
+
+def test_a_bare_pickle_is_no_checkpoint(tmp_path):
+  mark = tmp_path / 'executed'
+  path = tmp_path / checkpointing.file_name(1)
+  path.write_bytes(pickle.dumps(_Bomb(mark)))
+  assert checkpointing.Checkpointer(tmp_path).load_latest() is None
+  assert not mark.exists()
+  pickle.loads(path.read_bytes())
+  assert mark.exists()
 
 
 def test_refuses_other_arrays(tmp_path):
