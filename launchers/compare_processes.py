@@ -45,6 +45,9 @@ class _Child:
         # if this process is killed.
         fcntl.flock(log, fcntl.LOCK_EX | fcntl.LOCK_NB)
         logs.append(log)
+      for log in logs[1:]:
+        log.write(f'See {job.log}.\n'.encode())
+        log.flush()
       self._process = subprocess.Popen(
         job.command,
         stdin=subprocess.DEVNULL,

@@ -137,7 +137,9 @@ def _interval(row: Mapping[str, Any], name: str) -> str:
 
 
 def _number(value: float) -> str:
-  return f'{value:.3f}' if abs(value) < 10 else f'{value:.1f}'
+  """Four digits, but no more than three decimals."""
+  decimals = 4 - len(str(int(abs(value))))
+  return f'{value:.{max(decimals, 0)}f}'
 
 
 def _markdown(cells: Sequence[Sequence[str]]) -> list[str]:

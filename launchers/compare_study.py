@@ -89,7 +89,7 @@ def _configure(
   try:
     for name, value in variant.fields.items():
       if name in own_flags:
-        values[name] = FLAGS[name].parser.parse(value)
+        values[name] = _parse(name, value)
       else:
         fields[name] = value
     with _set_flags(values):
@@ -116,6 +116,14 @@ def _algorithm_flags() -> set[str]:
   return fields & {
     flag.name for flag in FLAGS.get_flags_for_module(run_flags)
   } - {'algorithm'}
+
+
+def _parse(name: str, text: str) -> Any:
+  try:
+    return FLAGS[name].parser.parse(text)
+  except ValueError as error:
+    kind = FLAGS[name].parser.syntactic_help
+    raise ValueError(f'{name}: got {text!r}, need {kind}.') from error
 
 
 @contextlib.contextmanager
