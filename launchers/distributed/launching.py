@@ -1,6 +1,5 @@
 """Launches the program on this machine, and once more when a node dies."""
 
-from collections.abc import Callable
 import contextlib
 import os
 import pathlib
@@ -15,7 +14,12 @@ from absl.testing import absltest
 import launchpad as lp
 from launchpad.launch.run_locally import launch_local_output_to_files
 
-from acme_metarl.launchers import checkpointing, run_config, stopping
+from acme_metarl.launchers import (
+  checkpointing,
+  run_config,
+  run_logging,
+  stopping,
+)
 from acme_metarl.launchers.distributed import options as options_lib
 from acme_metarl.launchers.distributed import processes, program
 from acme_metarl.launchers.distributed import session as session_lib
@@ -61,15 +65,14 @@ def train(
 
   Raises:
     FailedError: with a sentence for the user.
+    ValueError: if settings do not fit together.
   """
 
   def launch(folder, checkpoint):
     return processes.fork(
       'launcher',
       _launch,
-      lambda: program.make_program(
-        config, options, directory, checkpoint, folder
-      ),
+      program.make_program(config, options, directory, checkpoint, folder),
       options,
       launch_type,
       terminal,
@@ -89,7 +92,7 @@ def train(
       if outcome is not None and outcome.status == session_lib.DONE:
         return True
       if stop:
-        return _say_stopped(stop, outcome)
+        return _say_stopped(stop, outcome, directory, checkpointer)
       what = (
         'the launching process died' if outcome is None else outcome.message
       )
@@ -107,13 +110,23 @@ def train(
 
 
 def _say_stopped(
-  stop: stopping.StopRequest, outcome: session_lib.Outcome | None
+  stop: stopping.StopRequest,
+  outcome: session_lib.Outcome | None,
+  directory: pathlib.Path,
+  checkpointer: checkpointing.Checkpointer,
 ) -> bool:
   if outcome is None or outcome.status != session_lib.STOPPED:
-    raise FailedError(
-      f'stopped by {stop.signal_name} while the learner was gone; --resume '
-      'goes on from the last checkpoint.'
-    )
+    # It is no loss if the learner had not begun.
+    path = directory / run_logging.LEARNER_CSV
+    rows = run_logging.read_csv(path) if path.exists() else []
+    checkpoint = checkpointer.load_latest()
+    saved = 0 if checkpoint is None else checkpoint.step
+    if rows and int(rows[-1]['iteration']) > saved:
+      raise FailedError(
+        f'stopped by {stop.signal_name} while a node was gone; --resume goes '
+        f'on from iteration {saved}.'
+      )
+    outcome = session_lib.Outcome('', f'after iteration {saved}')
   _say(
     f'Stopped by {stop.signal_name} {outcome.message}, and saved; --resume '
     'goes on from here.'
@@ -139,7 +152,7 @@ def _watch(process: Any, stop: stopping.StopRequest) -> None:
 
 
 def _launch(
-  make_program: Callable[[], lp.Program],
+  built: lp.Program,
   options: options_lib.ProgramOptions,
   launch_type: lp.LaunchType,
   terminal: str,
@@ -153,9 +166,6 @@ def _launch(
   flags.FLAGS['lp_termination_notice_secs'].value = -1
   # Read from the environment when it was imported.
   launch_local_output_to_files._LOGGING_DIR = str(directory / 'nodes')
-  session = session_lib.Session(folder)
-  with session.reporting():
-    built = make_program()
   test_case = absltest.TestCase()
   manager = lp.launch(
     built,
@@ -172,7 +182,7 @@ def _launch(
       manager.wait(['learner/0' if is_command else 'learner'])
   except Exception as error:
     logging.error('A node died: %s', error)
-  session.report(session_lib.CRASHED, 'a node died')
+  session_lib.Session(folder).report(session_lib.CRASHED, 'a node died')
   if launch_type in _THREADS:
     processes.leave()
   killer = threading.Timer(_STOP_SECONDS, os.killpg, (0, signal.SIGKILL))

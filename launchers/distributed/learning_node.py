@@ -191,7 +191,8 @@ class _Learner:
   def _iterate(self) -> dict[str, Any]:
     """Learns from a meta-batch; returns a row of `learner.csv`."""
     start = time.perf_counter()
-    for _ in range(self._config.agent.reuse):
+    # A step whose tasks are too old for an update writes no row.
+    while len(self._rows.rows) < self._config.agent.reuse:
       self._learner.step()
     seconds = time.perf_counter() - start
     steps, returns, waited = self._batches.take()
@@ -227,6 +228,7 @@ class _Learner:
   def _save(self) -> None:
     counts = self._counts()
     trials = counts.get('trials', 0)
+    (task_counts,) = self.get_variables(['task_counts'])
     metadata = {
       'iteration': self.iteration,
       'environment_steps': self._environment_steps,
@@ -237,6 +239,7 @@ class _Learner:
       },
       'actor': {'num_trials': trials},
       'counts': counts,
+      'task_counts': {k: int(v) for k, v in task_counts._asdict().items()},
       'config': self._config.to_dict(),
     }
     self._records.save(self.iteration, self._learner.save(), metadata)

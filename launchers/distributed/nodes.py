@@ -35,8 +35,8 @@ class Shared:
     counts: of the counter, to go on from.
     addresses: of the nodes that serve, by role.
     folder: of the session; None where nodes do not share a file system.
-    launcher: process that launches; nodes in processes of their own end with
-      it.
+    supervisor: process that makes the program; nodes in processes of their own
+      end with it.
   """
 
   config: Mapping[str, Any]
@@ -46,7 +46,7 @@ class Shared:
   counts: Mapping[str, int]
   addresses: Mapping[str, lp.Address]
   folder: str | None
-  launcher: int
+  supervisor: int
 
   @property
   def session(self) -> session_lib.Session:
@@ -84,7 +84,7 @@ def run(
     _run_reporting(body, shared, stop)
     return
   processes.set_name(name)
-  processes.die_with(shared.launcher)
+  processes.die_with(shared.supervisor)
   code = 1
   try:
     _run_reporting(body, shared, stop)

@@ -59,7 +59,7 @@ def make_program(
     counts=counts(checkpoint),
     addresses=addresses,
     folder=session_folder,
-    launcher=os.getpid(),
+    supervisor=os.getpid(),
   )
   program = lp.Program('acme_metarl')
   for role, body in servers.items():

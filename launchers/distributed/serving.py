@@ -53,7 +53,7 @@ def restrict_to_loopback(port: int) -> None:
     ValueError: if that cannot be done.
   """
   found = False
-  for listener in _listeners(port):
+  for listener in listeners(port):
     found = True
     try:
       listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b'lo\0')
@@ -66,7 +66,7 @@ def restrict_to_loopback(port: int) -> None:
     raise ValueError(f'local_only: nothing here listens on port {port}.')
 
 
-def _listeners(port: int) -> Iterator[socket.socket]:
+def listeners(port: int) -> Iterator[socket.socket]:
   """Sockets of this process that listen on a port."""
   for name in os.listdir('/proc/self/fd'):
     try:

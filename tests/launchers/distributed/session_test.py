@@ -1,0 +1,55 @@
+import threading
+
+import pytest
+
+from acme_metarl.launchers.distributed import session as session_lib
+
+
+def test_first_report_counts(tmp_path):
+  session = session_lib.Session(tmp_path)
+  assert session.outcome() is None
+  session.report(session_lib.DONE, 'after iteration 7')
+  session.report(session_lib.CRASHED)
+  assert session.outcome() == ('done', 'after iteration 7')
+  assert session_lib.Session(tmp_path).outcome() == session.outcome()
+  assert [path.name for path in tmp_path.iterdir()] == ['outcome.json']
+
+
+@pytest.mark.parametrize(
+  'error, message',
+  [
+    (ValueError('reuse: got 0.'), 'reuse: got 0.'),
+    (OSError(28, 'No space left'), 'the last checkpoint is intact'),
+  ],
+)
+def test_reports_mistakes_and_full_disks(tmp_path, error, message):
+  session = session_lib.Session(tmp_path)
+  with pytest.raises(type(error)), session.reporting():
+    raise error
+  assert session.outcome().status == session_lib.FAILED
+  assert message in session.outcome().message
+
+
+def test_does_not_report_crashes(tmp_path):
+  session = session_lib.Session(tmp_path)
+  with pytest.raises(RuntimeError), session.reporting():
+    raise RuntimeError
+  assert session.outcome() is None
+
+
+def test_waits_for_the_outcome(tmp_path):
+  session = session_lib.Session(tmp_path)
+  waiting = threading.Thread(target=session.wait)
+  waiting.start()
+  waiting.join(0.2)
+  assert waiting.is_alive()
+  session.report(session_lib.STOPPED)
+  waiting.join(10)
+  assert not waiting.is_alive()
+
+
+def test_without_a_common_folder_nobody_waits():
+  session = session_lib.Session(None)
+  session.report(session_lib.DONE)
+  assert session.outcome() is None
+  session.wait()
