@@ -19,13 +19,13 @@ lint: .venv/.ready
 	$(PYTHON) -m ruff format --check .
 
 test-agent-stack: .venv/.ready
-	$(PYTHON) -m pytest -q -n $(WORKERS) tests
+	$(PYTHON) -m pytest -q -n $(WORKERS) --dist loadfile tests
 
 # The library alone, on the newest JAX, without Acme, Reverb and TensorFlow.
 test-modern:
 	@if .ci/find_python 3.13 3.12 >/dev/null 2>&1; then \
 	  $(MAKE) .venv-modern/.ready && \
-	  $(MODERN) -m pytest -q -n $(WORKERS) tests/acme_metarl; \
+	  $(MODERN) -m pytest -q -n $(WORKERS) --dist loadfile tests/acme_metarl; \
 	else \
 	  echo "No Python 3.12 or newer found: the library was tested on 3.10 only."; \
 	fi

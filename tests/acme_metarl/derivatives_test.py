@@ -103,8 +103,11 @@ def test_all_of_them(params, data):
 
 
 def test_start_state_is_the_default(params, data):
-  got = derivatives.value(log_prob, params, data, evaluators.doubly_robust)
-  expected = by_hand(data, evaluators.doubly_robust, reductions.start_state)
+  evaluator = evaluators.doubly_robust
+  got = jax.jit(derivatives.value, static_argnums=(0, 3))(
+    log_prob, params, data, evaluator
+  )
+  expected = jax.jit(by_hand(data, evaluator, reductions.start_state))
   np.testing.assert_allclose(got, expected(params), atol=1e-12)
 
 
@@ -115,23 +118,24 @@ def test_any_evaluator_and_reduction_plug_in(params, data):
   def total(estimates, v_t, discount_t, mask):
     return jnp.sum(estimates * mask) ** 2
 
-  got = derivatives.gradient(log_prob, params, data, discounted_log, total)
-  expected = jax.grad(by_hand(data, discounted_log, total))(params)
+  got = jax.jit(derivatives.gradient, static_argnums=(0, 3, 4))(
+    log_prob, params, data, discounted_log, total
+  )
+  expected = jax.jit(jax.grad(by_hand(data, discounted_log, total)))(params)
   chex.assert_trees_all_close(got, expected, atol=1e-11)
 
 
 def test_vmap_over_tasks(params, data):
   tasks = jax.tree.map(lambda x: jnp.stack([x, 0.5 * x]), data)
-  got = jax.vmap(
-    lambda task: derivatives.gradient(log_prob, params, task, taylor_2)
+
+  def gradient(task):
+    return derivatives.gradient(log_prob, params, task, taylor_2)
+
+  got, one_by_one = jax.jit(
+    lambda tasks: (jax.vmap(gradient)(tasks), jax.lax.map(gradient, tasks))
   )(tasks)
-  for i in range(2):
-    task = jax.tree.map(lambda x, i=i: x[i], tasks)
-    chex.assert_trees_all_close(
-      jax.tree.map(lambda x, i=i: x[i], got),
-      derivatives.gradient(log_prob, params, task, taylor_2),
-      atol=1e-12,
-    )
+  chex.assert_trees_all_close(got, one_by_one, atol=1e-12)
+  assert not np.allclose(got['mean'][0], got['mean'][1])
 
 
 def test_refuses_what_does_not_fit(params, data):

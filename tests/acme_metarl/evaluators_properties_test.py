@@ -37,6 +37,8 @@ CRITICS = [
   for name in NAMES
   if name not in ('importance_sampling', 'log_likelihood')
 ]
+LAMBDA_RETURNS = jax.jit(rlax.lambda_returns)
+VTRACE = jax.jit(functools.partial(rlax.vtrace, stop_target_gradients=False))
 properties = settings(max_examples=25, deadline=None, derandomize=True)
 
 
@@ -49,7 +51,7 @@ def _strict_ranks():
 @st.composite
 def trajectories(draw, dtypes=(np.float32, np.float64)):
   """Arguments of one trajectory; critics that fit from state to state."""
-  length = draw(st.sampled_from([1, 2, 3, 6, 9]))
+  length = draw(st.sampled_from([1, 2, 6]))
   rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
   values = rng.normal(size=length + 1)
   discount_t = draw(
@@ -70,7 +72,7 @@ def tolerance(*arrays):
 
 
 @pytest.mark.parametrize('name', NAMES)
-@properties
+@settings(properties, max_examples=10)  # Not compiled: slow.
 @given(args=trajectories())
 def test_jit_vmap_and_dtypes(name, args):
   expected = NAMES[name](*args)
@@ -97,7 +99,7 @@ def test_full_order_is_doubly_robust(args):
 @properties
 @given(args=trajectories(dtypes=[np.float64]))
 def test_truncation_agrees_with_rlax(args):
-  expected = rlax.vtrace(*args, stop_target_gradients=False) + args[0]
+  expected = VTRACE(*args) + args[0]
   got = JITTED['truncated_doubly_robust'](*args)
   np.testing.assert_allclose(got, expected, atol=1e-12)
 
@@ -109,7 +111,7 @@ def test_truncation_agrees_with_rlax(args):
 @given(args=trajectories(dtypes=[np.float64]))
 def test_on_policy_value_is_the_return(name, args):
   args[4] = np.ones_like(args[4])
-  expected = rlax.lambda_returns(args[2], args[3], args[1])
+  expected = LAMBDA_RETURNS(args[2], args[3], args[1])
   np.testing.assert_allclose(JITTED[name](*args), expected, atol=1e-12)
 
 
@@ -118,7 +120,7 @@ def test_on_policy_value_is_the_return(name, args):
 @given(args=trajectories(dtypes=[np.float64]))
 def test_on_policy_gradient_weighs_advantages(name, args):
   args[4] = np.ones_like(args[4])
-  advantage = rlax.lambda_returns(args[2], args[3], args[1]) - args[0]
+  advantage = LAMBDA_RETURNS(args[2], args[3], args[1]) - args[0]
   before = np.cumprod(np.append(1.0, args[3][:-1]))
   gradient = GRADIENTS[name](args[4], args[:4])
   np.testing.assert_allclose(gradient, before * advantage, atol=1e-12)

@@ -41,7 +41,8 @@ def test_same_numbers_on_one_two_and_eight_devices():
   environment = {
     **os.environ,
     'JAX_PLATFORMS': 'cpu',
-    'XLA_FLAGS': '--xla_force_host_platform_device_count=8',
+    'XLA_FLAGS': '--xla_force_host_platform_device_count=8 '
+    + os.environ.get('XLA_FLAGS', ''),
   }
   result = subprocess.run(
     [sys.executable, '-c', _PROGRAM],

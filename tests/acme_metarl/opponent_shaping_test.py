@@ -13,10 +13,6 @@ from acme_metarl import opponent_shaping
 from acme_metarl.opponent_shaping import games, learning
 
 _NUM_ROUNDS = 3
-# Compiles faster, runs slower.
-_jit = functools.partial(
-  jax.jit, compiler_options={'xla_backend_optimization_level': 0}
-)
 
 
 @pytest.fixture(scope='module')
@@ -134,7 +130,7 @@ def _expected(game, players, behaviour, name):
   critic = jnp.array([-3.0, -1.0, 0.5, -2.0, 1.0])
   rollouts, prob = _all_rollouts(game, *behaviour)
 
-  @_jit
+  @jax.jit
   def derivatives(own, other):
     def expectation(own, other):
       estimates = jax.vmap(
@@ -240,9 +236,9 @@ class TestEstimation:
           chunk_size,
         )
 
-      return _jit(lambda x, y: (gradient(x, y), jax.jacobian(gradient)(x, y)))(
-        players[0] + 0.3, players[1]
-      )
+      return jax.jit(
+        lambda x, y: (gradient(x, y), jax.jacobian(gradient)(x, y))
+      )(players[0] + 0.3, players[1])
 
     whole = derivatives(None)
     for chunk_size in (5, 100):  # 5 does not divide 12, 4 does.
@@ -294,7 +290,7 @@ class TestLookAhead:
     init, _ = opponent_shaping.make_learner(game, config)
     replay = init(jax.random.PRNGKey(4)).replay
 
-    @_jit
+    @jax.jit
     def run(shapers):
       def adapted(x):
         return opponent_shaping.look_ahead(
@@ -391,7 +387,7 @@ class TestReplay:
     rollouts = opponent_shaping.play(
       jax.random.PRNGKey(3), game, *(players + 0.4), 40_000
     )
-    gradients = _jit(
+    gradients = jax.jit(
       jax.vmap(
         lambda cell, log_prob: opponent_shaping.estimate_gradient(
           game,
@@ -413,7 +409,7 @@ class TestLearner:
     game = opponent_shaping.prisoners_dilemma(num_rounds=num_rounds)
     init, update = opponent_shaping.make_learner(game, config)
 
-    @_jit
+    @jax.jit
     @jax.vmap
     def train(key):
       return jax.lax.scan(
@@ -477,7 +473,7 @@ class TestLearner:
     def descend(critics, _):
       return critics - gradient(critics, game, rollouts), None
 
-    critics, _ = _jit(lambda x: jax.lax.scan(descend, x, None, length=200))(
+    critics, _ = jax.jit(lambda x: jax.lax.scan(descend, x, None, length=200))(
       jnp.zeros((2, 5))
     )
     # Payoffs of random play are -1.5, its second round is its last.

@@ -7,14 +7,6 @@ import pytest
 from acme_metarl import meta_gradient_bias, tabular
 
 
-@pytest.fixture(autouse=True, scope='module')
-def _compile_quickly():
-  """What is compiled here is large and runs once, on tiny inputs."""
-  jax.config.update('jax_disable_most_optimizations', True)
-  yield
-  jax.config.update('jax_disable_most_optimizations', False)
-
-
 @pytest.fixture
 def problem():
   mdp_key, logits_key, policy_key = jax.random.split(jax.random.PRNGKey(3), 3)
