@@ -1,7 +1,7 @@
 r"""Compares algorithms: every one of them, in every environment, on every seed.
 
     python -m acme_metarl.launchers.compare --output=results/figure_1d \
-      --num_iterations=500
+      --num_iterations=500 --inner_learning_rate=0.1
     python -m acme_metarl.launchers.compare --output=results/figure_2 \
       --environments=half_cheetah_direction,ant_goal --num_seeds=2 \
       --algorithms=promp,promp_taypo2 --num_iterations=100
@@ -83,7 +83,10 @@ _RUNNER = flags.DEFINE_enum(
   'pure JAX and the data is used once.',
 )
 _NUM_PARALLEL = flags.DEFINE_integer(
-  'num_parallel', 1, 'Processes at once; they share the cores out.'
+  'num_parallel',
+  1,
+  'Processes at once; they share the cores out, which else share out the tasks '
+  'or the seeds of one process.',
 )
 _ONLY_REPORT = flags.DEFINE_bool(
   'only_report',

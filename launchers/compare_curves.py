@@ -17,7 +17,7 @@ class Curve:
 
   Attributes:
     seed: of the run.
-    num_iterations: that it is meant to have.
+    is_finished: whether it came to its end.
     iteration: `[N]`.
     environment_steps: `[N]`.
     before: `[N]` returns before adaptation.
@@ -25,15 +25,11 @@ class Curve:
   """
 
   seed: int
-  num_iterations: int
+  is_finished: bool
   iteration: np.ndarray
   environment_steps: np.ndarray
   before: np.ndarray
   after: np.ndarray
-
-  @property
-  def is_finished(self) -> bool:
-    return self.iteration[-1] >= self.num_iterations
 
   @property
   def average(self) -> float:
@@ -94,9 +90,8 @@ def by_environment(
   Returns:
     Curves of the seeds, by algorithm, by environment, in the order of rows.
   """
-  num_iterations = {
-    (run.environment, run.label, run.seed): run.config.num_iterations
-    for run in runs
+  is_finished = {
+    (run.environment, run.label, run.seed): run.is_finished for run in runs
   }
   by_run: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
   for row in rows:
@@ -105,24 +100,23 @@ def by_environment(
   found: dict[str, dict[str, list[Curve]]] = {}
   for key, own in by_run.items():
     environment, label, seed = key
-    curve = _curve(seed, num_iterations[key], own)
+    curve = _curve(seed, is_finished[key], own)
     found.setdefault(environment, {}).setdefault(label, []).append(curve)
   return found
 
 
 def _curve(
-  seed: int, num_iterations: int, rows: Sequence[Mapping[str, Any]]
+  seed: int, is_finished: bool, rows: Sequence[Mapping[str, Any]]
 ) -> Curve:
   last = max(row['num_inner_steps_taken'] for row in rows)
   before = [row for row in rows if row['num_inner_steps_taken'] == 0]
   after = [row for row in rows if row['num_inner_steps_taken'] == last]
-  size = len(after)  # One less than before while an evaluation is written.
   return Curve(
     seed=seed,
-    num_iterations=num_iterations,
+    is_finished=is_finished,
     iteration=np.array([row['iteration'] for row in after]),
     environment_steps=np.array([row['environment_steps'] for row in after]),
-    before=np.array([row['return_mean'] for row in before[:size]]),
+    before=np.array([row['return_mean'] for row in before]),
     after=np.array([row['return_mean'] for row in after]),
   )
 

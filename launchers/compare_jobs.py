@@ -1,7 +1,8 @@
 """Which processes make the runs of a comparison.
 
 Seeds of one algorithm that have come equally far share a process, and so one
-compilation, where they train on the device.
+compilation, where they train on the device. A seed that trains alone agrees
+with one in company up to rounding, which training amplifies.
 """
 
 from collections.abc import Sequence
@@ -63,7 +64,8 @@ def make_jobs(
     runner: one of `RUNNERS`; `auto` trains on the device what can, and goes on
       with what is stored by the launcher that it began with.
     num_parallel: jobs at once.
-    num_devices: CPU devices of a job; None shares the cores out.
+    num_devices: CPU devices of a job, if the runs say so; None shares the
+      cores out.
 
   Returns:
     Jobs in the order of the runs.
@@ -87,9 +89,10 @@ def make_jobs(
     for _, group in itertools.groupby(enumerate(todo), _group_key)
   ]
   num_parallel = min(num_parallel, len(groups))
+  extra = ()
   if num_devices is None and num_parallel > 1:
-    num_devices = max(len(os.sched_getaffinity(0)) // num_parallel, 1)
-  extra = () if num_devices is None else (f'--num_devices={num_devices}',)
+    share = max(len(os.sched_getaffinity(0)) // num_parallel, 1)
+    extra = (f'--num_devices={share}',)
   return [_job(group, extra) for group in groups]
 
 

@@ -69,14 +69,19 @@ def summary(runs: Sequence[compare_runs.Run]) -> dict[str, Any]:
   """What made this report, and what made the runs.
 
   Args:
-    runs: of the comparison; one that a launcher made by itself notes nothing.
+    runs: of the comparison; of one that was not made by `compare`, nothing is
+      known.
 
   Returns:
     What `versions.json` holds.
   """
   by_entry: dict[str, list[str]] = {}
+  unknown = []
   for run in runs:
-    for entry in _made_by(run):
+    entries = _made_by(run)
+    if not entries:
+      unknown.append(run.name)
+    for entry in entries:
       key = json.dumps(entry, sort_keys=True)
       by_entry.setdefault(key, []).append(run.name)
   return {
@@ -84,6 +89,7 @@ def summary(runs: Sequence[compare_runs.Run]) -> dict[str, Any]:
     'runs': [
       {**json.loads(entry), 'runs': names} for entry, names in by_entry.items()
     ],
+    'made_elsewhere': unknown,
   }
 
 

@@ -4,6 +4,7 @@ A run's directory is the log directory of `train` and `train_on_device`, at
 OUTPUT/runs/ENVIRONMENT/LABEL/seed_N; whoever wrote it, it counts.
 """
 
+import collections
 from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
@@ -237,7 +238,7 @@ def launcher_of(checkpoint: checkpointing.Checkpoint) -> str:
 
 
 def evaluation_rows(directory: pathlib.Path) -> list[dict[str, float]]:
-  """Rows of a run's evaluations; one that was cut short is left out."""
+  """Rows of a run's evaluations; one that was cut short is left out whole."""
   path = directory / run_logging.EVALUATION_CSV
   rows = []
   for row in run_logging.read_csv(path) if path.exists() else []:
@@ -254,7 +255,10 @@ def evaluation_rows(directory: pathlib.Path) -> list[dict[str, float]]:
           ),
         }
       )
-  return rows
+  # As many for each evaluation: it is after 0, 1, ... inner steps.
+  counts = collections.Counter(row['iteration'] for row in rows)
+  whole = max(counts.values(), default=0)
+  return [row for row in rows if counts[row['iteration']] == whole]
 
 
 def last_evaluation(directory: pathlib.Path) -> int:

@@ -9,12 +9,12 @@ import pytest
 from acme_metarl.launchers import compare_curves, compare_runs, run_config
 
 
-def _curve(after, seed=0, num_iterations=20, every=10):
+def _curve(after, seed=0):
   after = np.array(after, float)
-  iteration = np.arange(after.size) * every
+  iteration = np.arange(after.size) * 10
   return compare_curves.Curve(
     seed=seed,
-    num_iterations=num_iterations,
+    is_finished=iteration[-1] >= 20,
     iteration=iteration,
     environment_steps=iteration * 100,
     before=after - 1,

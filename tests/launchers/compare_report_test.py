@@ -59,7 +59,7 @@ def test_writes_everything(tmp_path, runs):
   ]
   # Means of 2 and 4, at standard error 1.
   assert (
-    'PROMP 2 20 2.000 [-10.7, 14.7] 3.000 [-9.706, 15.7]'
+    'PROMP 2 20 2.000 [-10.71, 14.71] 3.000 [-9.706, 15.71]'
     ' 1.500 [-4.853, 7.853]' in lines
   )
   (maml,) = [line for line in lines if line.startswith('TRPO-MAML, max kl 0.1')]
@@ -97,6 +97,7 @@ def test_says_what_made_it(tmp_path, runs, monkeypatch):
       'runs': ['navigation_2d/promp/seed_0', 'navigation_2d/promp/seed_1'],
     }
   ]
+  assert 'tabular_mdp/promp/seed_0' in origin['made_elsewhere']
 
 
 def test_nothing_to_report(tmp_path):
