@@ -50,11 +50,14 @@ def versions() -> dict[str, str]:
 
 def command() -> str:
   """The command line of this process, as one would type it anywhere."""
-  here = f'{pathlib.Path.cwd()}{os.sep}'
-  arguments = [argument.replace(here, '') for argument in sys.argv[1:]]
-  return shlex.join(
-    ['python', '-m', 'acme_metarl.launchers.compare', *arguments]
+  return _portable(
+    shlex.join(['python', '-m', 'acme_metarl.launchers.compare', *sys.argv[1:]])
   )
+
+
+def _portable(text: str) -> str:
+  """Leaves the working directory out of paths below it."""
+  return text.replace(f'{pathlib.Path.cwd()}{os.sep}', '')
 
 
 def note(run: compare_runs.Run) -> None:
@@ -82,6 +85,7 @@ def summary(runs: Sequence[compare_runs.Run]) -> dict[str, Any]:
     if not entries:
       unknown.append(run.name)
     for entry in entries:
+      entry['command'] = _portable(entry['command'])
       key = json.dumps(entry, sort_keys=True)
       by_entry.setdefault(key, []).append(run.name)
   return {

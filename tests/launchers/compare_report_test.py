@@ -83,8 +83,12 @@ def test_says_what_made_it(tmp_path, runs, monkeypatch):
   monkeypatch.chdir(here)
   monkeypatch.setattr(sys, 'argv', ['x', f'--output={here}/out', '--seeds=1,2'])
   entry = {'command': 'some command', 'versions': {'jax': '0'}}
-  for run in runs[:2]:
-    (run.directory / 'made_by.json').write_text(json.dumps([entry]))
+  for run, command in zip(
+    runs[:2], ('some command', f'some {here}/command'), strict=True
+  ):
+    (run.directory / 'made_by.json').write_text(
+      json.dumps([{**entry, 'command': command}])
+    )
   compare_report.write(tmp_path, runs, _SETTINGS)
   origin = json.loads((tmp_path / 'versions.json').read_text())
   assert origin['report']['command'] == (
