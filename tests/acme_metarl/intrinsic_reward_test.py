@@ -21,8 +21,8 @@ HORIZON = 3
 Parts, Settings = meta_gradient_bias.Parts, intrinsic_reward.Settings
 
 
-@pytest.fixture
-def problem():
+@pytest.fixture(scope='module')
+def problem(_float64):
   mdp_key, logits_key, policy_key = jax.random.split(jax.random.PRNGKey(3), 3)
   mdp = tabular.random_mdp(mdp_key, 2, 2, discount=0.9, concentration=1.0)
   return meta_gradient_bias.Problem(
@@ -93,11 +93,15 @@ def test_weighted_advantages_have_the_evaluators_derivatives(name, lambda_):
     weights = intrinsic_reward.advantage_weights(name, rho(x))
     return jnp.dot(decay * weights, advantage)
 
-  x = jnp.array([0.3, -0.6])
-  for derivative in (jax.grad, jax.hessian):
-    np.testing.assert_allclose(
-      derivative(by_weights)(x), derivative(by_evaluator)(x), rtol=1e-10
-    )
+  @jax.jit
+  def derivatives(x):
+    return [
+      (derivative(by_weights)(x), derivative(by_evaluator)(x))
+      for derivative in (jax.grad, jax.hessian)
+    ]
+
+  for actual, expected in derivatives(jnp.array([0.3, -0.6])):
+    np.testing.assert_allclose(actual, expected, rtol=1e-10)
 
 
 def test_advantages_by_their_definition():
@@ -126,6 +130,7 @@ def test_exact_parts_give_the_derivative_of_learning(
 ):
   settings = Settings(step_size=2.0, num_inner_steps=num_steps)
 
+  @jax.jit
   def outer_value(intrinsic):
     logits = tabular.adapt(
       _with(problem.mdp, intrinsic), problem.logits, 2.0, num_steps
@@ -135,7 +140,8 @@ def test_exact_parts_give_the_derivative_of_learning(
   got = _estimate()(
     jax.random.PRNGKey(0), problem, Parts(0, 0, 0), settings, intrinsic
   )
-  np.testing.assert_allclose(got, jax.grad(outer_value)(intrinsic), rtol=1e-9)
+  exact = jax.jit(jax.grad(outer_value))(intrinsic)
+  np.testing.assert_allclose(got, exact, rtol=1e-9)
   direction = jnp.array([[0.3, -0.5], [0.2, 0.1]])
   step = 1e-5 * direction
   difference = outer_value(intrinsic + step) - outer_value(intrinsic - step)
@@ -229,7 +235,7 @@ def test_expected_mixed_derivative_is_exact(problem, intrinsic, name):
   for function in (jax.grad, lambda f: jax.jacfwd(jax.grad(f), argnums=1)):
     np.testing.assert_allclose(
       jax.jit(function(estimate))(problem.logits, mdp.reward),
-      function(exact)(problem.logits, mdp.reward),
+      jax.jit(function(exact))(problem.logits, mdp.reward),
       atol=1e-12,
     )
 
@@ -262,7 +268,8 @@ def test_padding_after_the_end_does_not_count(problem):
         jnp.ones(1),
       )
 
-    np.testing.assert_allclose(gradient(ended), gradient(cut), rtol=1e-12)
+    both = jax.jit(lambda *rows, f=gradient: [f(row) for row in rows])
+    np.testing.assert_allclose(*both(ended, cut), rtol=1e-12)
 
 
 def test_an_unknown_estimator_has_a_sentence():

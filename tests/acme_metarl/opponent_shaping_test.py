@@ -155,6 +155,7 @@ def _expected(game, players, behaviour, name):
   return derivatives(*players)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _exact(game, players):
   value = functools.partial(opponent_shaping.value, game)
   return (
@@ -265,13 +266,13 @@ class TestExactMetaGradient:
         other = other + 0.3 * jax.grad(
           lambda x: opponent_shaping.value(short_game, x, own)
         )(other)
-      return float(opponent_shaping.value(short_game, own, other))
+      return opponent_shaping.value(short_game, own, other)
 
     step = 1e-5 * jnp.eye(5)
-    differences = [
-      (adapted_value(players[0] + e) - adapted_value(players[0] - e)) / 2e-5
-      for e in step
-    ]
+    ahead, behind = jax.jit(jax.vmap(jax.vmap(adapted_value)))(
+      players[0] + jnp.array([step, -step])
+    )
+    differences = (ahead - behind) / 2e-5
     first, _ = opponent_shaping.exact_meta_gradient(short_game, config, players)
     np.testing.assert_allclose(first, differences, rtol=1e-6, atol=1e-9)
 

@@ -7,8 +7,8 @@ import pytest
 from acme_metarl import meta_gradient_bias, tabular
 
 
-@pytest.fixture
-def problem():
+@pytest.fixture(scope='module')
+def problem(_float64):
   mdp_key, logits_key, policy_key = jax.random.split(jax.random.PRNGKey(3), 3)
   mdp = tabular.random_mdp(mdp_key, 2, 2, discount=0.9, concentration=1.0)
   return meta_gradient_bias.Problem(
@@ -18,7 +18,7 @@ def problem():
   )
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def critic(problem):
   policy = tabular.softmax_policy(problem.logits)
   return tabular.state_values(problem.mdp, policy) + jnp.array([0.3, -0.2])

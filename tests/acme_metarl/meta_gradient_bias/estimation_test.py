@@ -34,12 +34,13 @@ def test_exact_parts_give_the_derivative_of_adaptation(problem, num_steps):
   settings = Settings(step_size=2.0, num_inner_steps=num_steps)
   got = _exactly(problem, settings)
 
+  @jax.jit
   def adapted_value(logits):
     adapted = tabular.adapt(problem.mdp, logits, 2.0, num_steps)
     return tabular.value(problem.mdp, adapted)
 
   np.testing.assert_allclose(
-    got, jax.grad(adapted_value)(problem.logits), rtol=1e-10
+    got, jax.jit(jax.grad(adapted_value))(problem.logits), rtol=1e-10
   )
   direction = jnp.array([[0.3, -0.5], [0.2, 0.1]])
   step = 1e-5 * direction
@@ -252,7 +253,7 @@ def test_the_squared_error_grows_as_the_square_of_a_small_injected_one(
 def test_noise_of_the_injected_error_has_no_bias(problem):
   settings = Settings(step_size=1.0, hessian_error_noise=0.5)
   keys = jax.random.split(jax.random.PRNGKey(0), 4000)
-  estimates = jax.vmap(_estimate(), in_axes=(0, None, None, None))(
+  estimates = jax.jit(jax.vmap(_estimate(), in_axes=(0, None, None, None)))(
     keys, problem, Parts(0, 0, 0), settings
   )
   exact = _exactly(problem, settings._replace(hessian_error_noise=0.0))
@@ -269,9 +270,10 @@ def test_your_own_evaluator_plugs_in(problem):
     {'mine': mine}, HORIZON, max_inner_steps=3
   )
   key = jax.random.PRNGKey(0)
-  got = estimate(key, problem, Parts(1, 1, 1), Settings(num_trajectories=8))
+  settings = Settings(num_trajectories=8)
+  got = jax.jit(estimate)(key, problem, Parts(1, 1, 1), settings)
   want = _estimate('doubly_robust', 'taylor_1')(
-    key, problem, Parts(1, 1, 1), Settings(num_trajectories=8)
+    key, problem, Parts(1, 1, 1), settings
   )
   np.testing.assert_allclose(got, want, rtol=1e-10)
 
