@@ -165,6 +165,29 @@ def map_tasks(
   return jax.tree_util.tree_map(lambda x: x[:num_tasks], results)
 
 
+def map_chunks(
+  function: Callable[[types.PyTree], types.PyTree],
+  tasks: types.PyTree,
+  chunk_size: int | None,
+) -> types.PyTree:
+  """Returns function(task) of each task, in chunks, all on one device.
+
+  Args:
+    function: of one task; returns a pytree of arrays.
+    tasks: pytree `[G, ...]`.
+    chunk_size: tasks at once; None for all of them.
+
+  Returns:
+    Pytree `[G, ...]`.
+  """
+  if chunk_size is None:
+    return jax.vmap(function)(tasks)
+  # A batch axis of one would only be in the compiler's way.
+  return lax.map(
+    function, tasks, batch_size=None if chunk_size == 1 else chunk_size
+  )
+
+
 def _shard(function, devices: Sequence[jax.Device], sharded_output: bool):
   if len(devices) == 1:
     return function

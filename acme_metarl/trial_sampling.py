@@ -71,9 +71,23 @@ class TrialSampler:
       stages.append(data)
       if stage < self.config.num_inner_steps:
         prepared = jax.vmap(self.learner.prepare)(data)
-        adapt = functools.partial(_adapt, self.learner, params.step_sizes)
-        adapted, axis = jax.vmap(adapt, (axis, 0))(adapted, prepared), 0
+        adapted, axis = self._adapt(params, adapted, prepared, axis), 0
     return jax.tree_util.tree_map(lambda *x: jnp.stack(x, axis=1), *stages)
+
+  def _adapt(self, params, adapted, prepared, axis) -> types.PyTree:
+    """Adapts to each task, from parameters that tasks share or have."""
+
+    def adapt(adapted, prepared):
+      return self.learner.adapt(params._replace(policy=adapted), prepared)
+
+    chunk_size = self.config.chunk_size or task_batching.default_chunk_size(
+      self.devices
+    )
+    if axis is None:
+      function, tasks = functools.partial(adapt, adapted), prepared
+    else:
+      function, tasks = lambda task: adapt(*task), (adapted, prepared)
+    return task_batching.map_chunks(function, tasks, chunk_size)
 
   def _sample_stage(self, params, task, key) -> types.Stage:
     """One stage of one task: B rollouts of T steps."""
@@ -121,12 +135,6 @@ class TrialSampler:
         last,
       ),
     )
-
-
-def _adapt(learner, step_sizes, policy_params, prepared):
-  return learner.adapt(
-    meta_learning.MetaParams(policy_params, step_sizes), prepared
-  )
 
 
 def _is_finite(time_step: environment_lib.TimeStep) -> chex.Array:

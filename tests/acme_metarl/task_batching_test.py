@@ -38,6 +38,15 @@ def test_sum_and_map(chunk_size):
   np.testing.assert_allclose(values['a'], 3 * batches.tasks**2)
 
 
+@pytest.mark.parametrize('chunk_size', [1, 2, 8, None])
+def test_chunks_do_not_change_values(chunk_size):
+  tasks = {'x': jnp.arange(1.0, 6.0), 'y': jnp.arange(10.0).reshape(5, 2)}
+  values = task_batching.map_chunks(
+    lambda task: task['x'] * jnp.sum(task['y']), tasks, chunk_size
+  )
+  np.testing.assert_allclose(values, tasks['x'] * tasks['y'].sum(axis=1))
+
+
 def test_copies_do_not_count_whatever_they_give():
   batches = task_batching.batch_tasks(jnp.arange(1.0, 4.0), 2, 1)
   poisoned = batches._replace(
