@@ -5,6 +5,7 @@ import inspect
 import queue
 import threading
 import time
+import types
 
 import acme
 from acme import core
@@ -303,3 +304,20 @@ def test_rollouts_must_be_those_of_the_configuration(make_config):
 def test_a_backend_that_is_not_there(make_agent):
   with pytest.raises(ValueError, match="actor_backend: JAX has no 'abacus'"):
     make_agent(agent={'actor_backend': 'abacus'})
+
+
+@pytest.mark.parametrize(
+  ('settings', 'message'),
+  [
+    (dict(num_tasks=3), 'num_tasks: got 3.*multiple.*there are 2'),
+    (
+      dict(preset='trpo_maml', agent={'max_lag': 1}),
+      'max_lag: got 1.*several hosts.*off-policy',
+    ),
+  ],
+)
+def test_what_several_hosts_cannot_do(make_config, settings, message):
+  hosts = [types.SimpleNamespace(process_index=index) for index in range(2)]
+  maml.MAMLBuilder(make_config(), devices=hosts)
+  with pytest.raises(ValueError, match=message):
+    maml.MAMLBuilder(make_config(**settings), devices=hosts)
