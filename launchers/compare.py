@@ -1,7 +1,7 @@
 r"""Compares algorithms: every one of them, in every environment, on every seed.
 
     python -m acme_metarl.launchers.compare --output=results/figure_1d \
-      --num_iterations=500 --inner_learning_rate=0.1
+      --num_iterations=500
     python -m acme_metarl.launchers.compare --output=results/figure_2 \
       --environments=half_cheetah_direction,ant_goal --num_seeds=2 \
       --algorithms=promp,promp_taypo2 --num_iterations=100
@@ -33,7 +33,7 @@ import sys
 from absl import flags
 import jax
 
-from acme_metarl import environments
+from acme_metarl import config, environments
 from acme_metarl.launchers import (
   compare_jobs,
   compare_processes,
@@ -48,6 +48,10 @@ FLAGS = flags.FLAGS
 for _flag in FLAGS.get_flags_for_module(run_flags):
   if _flag.name not in compare_study.PER_RUN:
     flags.declare_key_flag(_flag.name)
+# Published results have the published step size in every environment.
+FLAGS.set_default(
+  'inner_learning_rate', config.AlgorithmConfig().inner_learning_rate
+)
 
 _OUTPUT = flags.DEFINE_string(
   'output', 'results/compare', 'Directory of runs, tables and figures.'
