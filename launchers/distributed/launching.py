@@ -20,14 +20,10 @@ from acme_metarl.launchers import (
   run_logging,
   stopping,
 )
+from acme_metarl.launchers.distributed import nodes, processes, program
 from acme_metarl.launchers.distributed import options as options_lib
-from acme_metarl.launchers.distributed import processes, program
 from acme_metarl.launchers.distributed import session as session_lib
 
-_THREADS = (
-  lp.LaunchType.LOCAL_MULTI_THREADING,
-  lp.LaunchType.TEST_MULTI_THREADING,
-)
 # How long nodes may take to end once the learner has.
 _STOP_SECONDS = 10.0
 
@@ -166,6 +162,9 @@ def _launch(
   flags.FLAGS['lp_termination_notice_secs'].value = -1
   # Read from the environment when it was imported.
   launch_local_output_to_files._LOGGING_DIR = str(directory / 'nodes')
+  session = session_lib.Session(folder)
+  # Launchpad keeps handlers of signals that are there before its own.
+  signal.signal(signal.SIGTERM, lambda *_: session.ask_to_stop())
   test_case = absltest.TestCase()
   manager = lp.launch(
     built,
@@ -176,14 +175,14 @@ def _launch(
   )
   try:
     manager.wait(return_on_first_completed=True)
-    if manager.stop_event().is_set():
-      # Asked to stop; the learner saves, and the others wait for it.
+    if session.is_asked_to_stop():
+      # The learner saves, and the others wait for it.
       is_command = launch_type is lp.LaunchType.LOCAL_MULTI_PROCESSING
       manager.wait(['learner/0' if is_command else 'learner'])
   except Exception as error:
     logging.error('A node died: %s', error)
-  session_lib.Session(folder).report(session_lib.CRASHED, 'a node died')
-  if launch_type in _THREADS:
+  session.report(session_lib.CRASHED, 'a node died')
+  if launch_type in nodes.THREAD_LAUNCHES:
     processes.leave()
   killer = threading.Timer(_STOP_SECONDS, os.killpg, (0, signal.SIGKILL))
   killer.daemon = True

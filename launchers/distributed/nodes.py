@@ -17,9 +17,9 @@ from acme_metarl.launchers.distributed import options as options_lib
 from acme_metarl.launchers.distributed import processes, serving
 from acme_metarl.launchers.distributed import session as session_lib
 
-_PROCESS_LAUNCHES = (
-  lp.LaunchType.LOCAL_MULTI_PROCESSING,
-  lp.LaunchType.TEST_MULTI_PROCESSING,
+THREAD_LAUNCHES = (
+  lp.LaunchType.LOCAL_MULTI_THREADING,
+  lp.LaunchType.TEST_MULTI_THREADING,
 )
 
 
@@ -34,9 +34,9 @@ class Shared:
     checkpoint: path of the checkpoint to go on from, or None.
     counts: of the counter, to go on from.
     addresses: of the nodes that serve, by role.
-    folder: of the session; None where nodes do not share a file system.
-    supervisor: process that makes the program; nodes in processes of their own
-      end with it.
+    folder: of the session; None where nodes are on several machines.
+    supervisor: process that makes the program; nodes on its machine end with
+      it.
   """
 
   config: Mapping[str, Any]
@@ -55,8 +55,8 @@ class Shared:
 
   @property
   def in_own_process(self) -> bool:
-    """Whether the node that asks is a process of its own on this machine."""
-    return context.get_context().launch_type in _PROCESS_LAUNCHES
+    """Whether the node that asks is a process of its own."""
+    return context.get_context().launch_type not in THREAD_LAUNCHES
 
   def address(self, role: str) -> str:
     """Where a role serves."""
@@ -80,11 +80,14 @@ def run(
     shared: what every node is told.
   """
   stop = lp.stop_event()
+  if shared.session.is_asked_to_stop():
+    stop.set()
   if not shared.in_own_process:
     _run_reporting(body, shared, stop)
     return
   processes.set_name(name)
-  processes.die_with(shared.supervisor)
+  if shared.folder is not None:
+    processes.die_with(shared.supervisor)
   code = 1
   try:
     _run_reporting(body, shared, stop)
@@ -147,6 +150,8 @@ def learn(shared: Shared, stop: threading.Event) -> None:
     from acme_metarl.launchers.distributed import learning_node
 
     learning_node.run(shared, stop)
+  if shared.folder is None:
+    lp.stop()  # Nobody here watches over all the nodes.
 
 
 def act(shared: Shared, stop: threading.Event) -> None:

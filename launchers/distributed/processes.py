@@ -20,6 +20,7 @@ from absl import logging
 MAX_FAILURES = 5
 _SHORT_LIFE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 
@@ -73,7 +74,12 @@ def fork(name: str, function: Callable[..., Any], *args: Any) -> Any:
   process = multiprocessing.get_context('fork').Process(
     target=_run_forked, args=(name, os.getpid(), function, *args)
   )
-  process.start()
+  # The child must not hear them with the handlers of its parent.
+  blocked = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+  try:
+    process.start()
+  finally:
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
   return process
 
 
@@ -85,9 +91,9 @@ def _run_forked(
   ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
   if os.getppid() != parent:
     leave(1)
-  # What the parent set up for itself.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, signal.SIG_DFL)
+  signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
   code = 0
   try:
     function(*args)

@@ -43,6 +43,16 @@ class Session:
         no folder in common, and nobody learns of anything.
     """
     self._path = pathlib.Path(folder) / 'outcome.json' if folder else None
+    self._stop_path = pathlib.Path(folder) / 'stop' if folder else None
+
+  def ask_to_stop(self) -> None:
+    """Asks nodes to stop that have not started yet, and hear no signal."""
+    if self._stop_path is not None:
+      self._stop_path.touch()
+
+  def is_asked_to_stop(self) -> bool:
+    """Whether `ask_to_stop` was called."""
+    return self._stop_path is not None and self._stop_path.exists()
 
   def report(self, status: str, message: str = '') -> None:
     """Says how the launch ended, unless someone did before."""
