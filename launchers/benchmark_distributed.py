@@ -5,10 +5,10 @@ r"""Measures `train_distributed`: its load, and how it scales with actors.
       --num_actors=8 --minutes=10 --output=results/distributed_load
 
 Runs the program with each number of actors and prints what an iteration takes,
-beside what is predicted from the costs with the first number; the costs of an
-environment step, an item and an update; how much memory the processes have at a
-fifth of the time and at the end; and whether every trial that was inserted was
-learned from once. With `--output` that also goes to `results.json`.
+beside what is predicted from the costs of a step, an item and an update; how
+much memory the processes have at a fifth of the time and at the end; and
+whether every trial that was inserted was learned from once. With `--output`
+that also goes to `results.json`.
 """
 
 from collections.abc import Sequence
@@ -65,10 +65,18 @@ def run() -> None:
     measured[number] = measuring.measure(_flags(number), _MINUTES.value * 60)
     print(_report(number, measured[number]), flush=True)
   num_cores = len(os.sched_getaffinity(0))
-  costs = _costs(measured[numbers[0]])
+  work = _work(measured[numbers[0]])
+  costs = _costs(work, measured)
   print('Seconds of one core: ' + _sentence(costs._asdict()))
   predictions = {
-    number: _predict(costs, number, measured[numbers[0]], num_cores)
+    number: scaling.predict(
+      costs,
+      work,
+      number,
+      _tasks_per_actor(number),
+      num_cores,
+      update_cores=num_cores,
+    )
     for number in numbers
   }
   for number, prediction in predictions.items():
@@ -103,27 +111,41 @@ def _flags(num_actors: int) -> list[str]:
   ]
 
 
-def _costs(measured: measuring.Measurement) -> scaling.Costs:
-  """Costs, from a program that spends its time on nothing else."""
-  cpu, iterations = measured.cpu_seconds, measured.iterations
-  items = iterations * _NUM_TASKS.value
-  # The learner looks for data while it waits, which costs next to nothing.
-  return scaling.Costs(
-    environment_step=cpu['actor'] / measured.environment_steps,
-    item=cpu['replay'] / items,
-    update=cpu['learner'] / iterations,
+def _tasks_per_actor(num_actors: int) -> int:
+  return -(-_NUM_TASKS.value // num_actors)
+
+
+def _work(measured: measuring.Measurement) -> scaling.Work:
+  return scaling.Work(
+    num_tasks=_NUM_TASKS.value,
+    # One adaptation step: two stages, and a step from the one to the other.
+    loop_steps=2 * _HORIZON.value + 1,
+    steps_per_task=measured.environment_steps
+    / measured.iterations
+    / _NUM_TASKS.value,
   )
 
 
-def _predict(costs, num_actors, measured, num_cores) -> scaling.Prediction:
-  steps = measured.environment_steps / measured.iterations / _NUM_TASKS.value
-  return scaling.predict(
-    costs,
-    num_actors,
-    _NUM_TASKS.value,
-    steps,
-    num_cores,
-    update_cores=num_cores,
+def _costs(
+  work: scaling.Work, measured: dict[int, measuring.Measurement]
+) -> scaling.Costs:
+  """Costs; those of replay and learner with the first number of actors."""
+  trial_seconds = {
+    # As many trials are played as are learned from: the queue is full.
+    _tasks_per_actor(number): m.cpu_seconds['actor']
+    / (m.iterations * _NUM_TASKS.value / _tasks_per_actor(number))
+    for number, m in measured.items()
+  }
+  loop_step, environment_step = scaling.acting_costs(work, trial_seconds)
+  first = next(iter(measured.values()))
+  # Where actors keep the queue full, the learner does not wait for them.
+  taking = first.waiting_seconds
+  return scaling.Costs(
+    loop_step,
+    environment_step,
+    item=first.cpu_seconds['replay'] / first.iterations / work.num_tasks,
+    take=taking / work.num_tasks,
+    update=first.cpu_seconds['learner'] / first.iterations - taking,
   )
 
 
