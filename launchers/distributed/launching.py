@@ -141,9 +141,10 @@ def _watch(process: Any, stop: stopping.StopRequest) -> None:
     process.terminate()
     processes.wait(process, lambda: False)
   finally:
-    # The whole group; it is empty unless something went wrong.
+    # The whole group; nobody is left in it unless something went wrong.
     with contextlib.suppress(ProcessLookupError):
       os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
     process.join()
 
 

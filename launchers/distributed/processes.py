@@ -104,9 +104,13 @@ def _run_forked(
 
 
 def wait(process: Any, until: Callable[[], bool]) -> None:
-  """Waits until a process has ended, or until a condition holds."""
-  while process.is_alive() and not until():
-    connection.wait([process.sentinel], _POLL_SECONDS)
+  """Waits until a process has ended, or until a condition holds.
+
+  An ended process is left to `join`: nobody else has its number until then.
+  """
+  while not connection.wait([process.sentinel], _POLL_SECONDS):
+    if until():
+      return
 
 
 def keep_running(
