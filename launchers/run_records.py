@@ -1,6 +1,7 @@
 """What the loop of a run keeps under its log directory as it goes."""
 
 from collections.abc import Mapping, Sequence
+import gc
 import pathlib
 import time
 from typing import Any
@@ -112,6 +113,9 @@ class RunRecords:
     """Draws `curves.png` anew."""
     title = f'{self._config.algorithm}, {self._config.environment}'
     run_logging.write_curves(self._directory, title.replace('_', ' '))
+    # Else parts of figures, which refer to each other in circles, pile up to
+    # 100 MB before Python looks for them.
+    gc.collect()
 
   def say(self, text: str) -> None:
     """Prints a line without tearing the progress bar."""
