@@ -19,7 +19,7 @@ import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from acme_metarl import types
+from acme_metarl import products, types
 
 # (params, observation, action) -> [...] log-probabilities.
 LogProbFn = Callable[[types.PyTree, chex.ArrayTree, chex.Array], chex.Array]
@@ -192,7 +192,7 @@ class _Linear(hk.Module):
     w = hk.get_parameter('w', size, self._param_dtype, xavier)
     b = hk.get_parameter('b', size[1:], self._param_dtype, jnp.zeros)
     w, b = w.astype(x.dtype), b.astype(x.dtype)
-    product = w.T @ x[:, 0]
+    product = products.left_transposed(w, x[:, 0])
     # The derivative of this product is one as well; that of a broadcast would
     # be a slower sum.
     bias = b[:, jnp.newaxis] @ jnp.ones((1, x.shape[-1]), x.dtype)
