@@ -5,10 +5,11 @@ r"""Measures `train_distributed`: its load, and how it scales with actors.
       --num_actors=8 --minutes=10 --output=results/distributed_load
 
 Runs the program with each number of actors and prints what an iteration takes,
-beside what is predicted from the costs of a step, an item and an update; how
-much memory the processes have at a fifth of the time and at the end; and
-whether every trial that was inserted was learned from once. With `--output`
-that also goes to `results.json`.
+beside what is predicted from the costs of a step, an item and an update (where
+other programs take cores, only the seconds of one core can agree); how much
+memory the processes have at a fifth of the time and at the end; and whether
+every trial that was inserted was learned from once. With `--output` that also
+goes to `results.json`.
 """
 
 from collections.abc import Sequence
@@ -80,11 +81,7 @@ def run() -> None:
     for number in numbers
   }
   for number, prediction in predictions.items():
-    took = measured[number].seconds / measured[number].iterations
-    print(
-      f'{number} actors: {took:.3f} s an iteration; predicted '
-      f'{prediction.seconds:.3f} s by what saturates: {prediction.saturated}'
-    )
+    print(_comparison(number, measured[number], prediction, num_cores))
   if directory:
     outputs.write_json(
       directory / 'results.json',
@@ -165,6 +162,23 @@ def _report(num_actors: int, measured: measuring.Measurement) -> str:
     + ', '.join(f'{k} {a} → {b}' for k, (a, b) in measured.megabytes.items()),
   ]
   return '\n'.join(lines)
+
+
+def _comparison(
+  num_actors: int,
+  measured: measuring.Measurement,
+  prediction: scaling.Prediction,
+  num_cores: int,
+) -> str:
+  iterations = measured.iterations
+  worked = sum(measured.cpu_seconds.values())
+  return (
+    f'{num_actors} actors: {measured.seconds / iterations:.3f} s an iteration '
+    f'on {worked / measured.seconds:.2f} cores, {worked / iterations:.3f} s of '
+    f'one core; predicted {prediction.seconds:.3f} s on {num_cores} cores '
+    f'(what saturates: {prediction.saturated}), '
+    f'{prediction.core_seconds:.3f} s of one core'
+  )
 
 
 def _sentence(values: dict[str, float]) -> str:

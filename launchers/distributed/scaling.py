@@ -42,10 +42,12 @@ class Prediction(NamedTuple):
     seconds: of an iteration.
     saturated: what they are spent on: 'actors', 'replay', 'learner', or
       'cores', where all of them together keep every core busy.
+    core_seconds: that all of them together work.
   """
 
   seconds: float
   saturated: str
+  core_seconds: float
 
 
 def predict(
@@ -91,10 +93,11 @@ def predict(
     'replay': replaying,
     'learner': taking + update_seconds,
   }
+  core_seconds = acting + replaying + taking + updating
   if num_cores is not None:
-    seconds['cores'] = (acting + replaying + taking + updating) / num_cores
+    seconds['cores'] = core_seconds / num_cores
   saturated = max(seconds, key=seconds.get)
-  return Prediction(seconds[saturated], saturated)
+  return Prediction(seconds[saturated], saturated, core_seconds)
 
 
 def acting_costs(
