@@ -24,7 +24,13 @@ import time
 from absl import app, flags
 import jax
 
-from acme_metarl.launchers import host_devices, on_device_throughput, outputs
+from acme_metarl import presets
+from acme_metarl.launchers import (
+  host_devices,
+  on_device_iteration,
+  on_device_throughput,
+  outputs,
+)
 
 _PARTS = ('navigation', 'seeds', 'tabular', 'environments')
 _NAMES = tuple(name for name, _ in on_device_throughput.ENVIRONMENTS)
@@ -41,6 +47,9 @@ flags.DEFINE_list(
 )
 flags.DEFINE_list(
   'task_counts', ['40', '400'], 'Meta-batch sizes of the part environments.'
+)
+flags.DEFINE_enum(
+  'algorithm', 'promp_taypo2', presets.names(), 'Preset that is trained.'
 )
 flags.DEFINE_integer('num_tasks', 40, 'Tasks, G.', lower_bound=1)
 flags.DEFINE_integer('num_rollouts', 20, 'Rollouts, B.', lower_bound=1)
@@ -66,11 +75,11 @@ flags.DEFINE_string(
 def _measure(parts: Sequence[str], task_counts: Sequence[int], start: float):
   """Yields the rows of all parts, as they come."""
   config = on_device_throughput.make_config(
-    _FLAGS.num_tasks, _FLAGS.num_rollouts, _FLAGS.horizon
+    _FLAGS.algorithm, _FLAGS.num_tasks, _FLAGS.num_rollouts, _FLAGS.horizon
   )
   turns, seed = _FLAGS.num_turns, _FLAGS.seed
   if 'navigation' in parts:
-    yield from on_device_throughput.measure_iteration(config, turns, seed)
+    yield from on_device_iteration.measure(config, turns, seed)
   if 'tabular' in parts:
     yield from on_device_throughput.measure_tabular(config, turns, seed)
   if 'seeds' in parts:

@@ -5,8 +5,10 @@ update, down to the bare network, are timed in turns, and neighbours compared.
 """
 
 from collections.abc import Callable
+import functools
 from typing import Any, NamedTuple
 
+import chex
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -22,12 +24,8 @@ from acme_metarl import (
   task_batching,
   types,
 )
-from acme_metarl.launchers import on_device_throughput as throughput
+from acme_metarl.launchers import timing
 
-# (80000 × 64) · (64 × 64) in float32: the yardstick.
-PRODUCT = (80_000, 64, 64)
-# How often it runs in a turn, so that it takes about as long as the rest.
-_PRODUCTS = 25
 # The update should reach this share of the yardstick's rate.
 TARGET = 0.8
 
@@ -50,16 +48,17 @@ class Report(NamedTuple):
     seconds: of each program, the update first.
     compilation: seconds of tracing and compiling each.
     flops: of one epoch without a scan, as the compiler counts.
-    rate: the yardstick's, in operations a second.
-    share: of that rate that the whole update reaches.
+    rates: of products of matrices, in operations a second; see
+      `timing.Products`.
+    shares: of each of those rates that the whole update reaches.
     split: of the update's seconds; adds up to the whole.
   """
 
   seconds: dict[str, float]
   compilation: dict[str, float]
   flops: float
-  rate: float
-  share: float
+  rates: dict[str, float]
+  shares: dict[str, float]
   split: dict[str, float]
 
 
@@ -110,34 +109,29 @@ def measure(problem: Problem, num_turns: int) -> Report:
       (state.params.policy, tasks),
     )
   programs['preparation'] = (_preparation(problem), (trials,))
-  programs['product'] = _product()
   compiled = {
-    name: throughput.compile_ahead(function, *args)
+    name: timing.compile_ahead(function, *args)
     for name, (function, args) in programs.items()
   }
-  repeats = {name: _PRODUCTS if name == 'product' else 1 for name in programs}
-
-  def runner(name):
-    call, args = compiled[name].call, programs[name][1]
-
-    def run():
-      for _ in range(repeats[name]):
-        call(*args)  # The result's memory is free for the next one.
-
-    return run
-
-  turns = throughput.take_turns(
-    {name: runner(name) for name in programs}, num_turns
+  products = timing.Products()
+  turns = timing.take_turns(
+    {
+      **{
+        name: functools.partial(compiled[name].call, *args)
+        for name, (_, args) in programs.items()
+      },
+      **products.functions,
+    },
+    num_turns,
   )
-  turns = {name: x / repeats[name] for name, x in turns.items()}
   one_task = jax.tree_util.tree_map(lambda x: x[0], tasks)
-  flops = config.num_tasks * throughput.count_flops(
-    gradients['gradient'], state.params.policy, one_task
-  )
-  rate = 2.0 * np.prod(PRODUCT) / turns['product']
-  all_flops = config.num_outer_epochs * flops
+  flops = config.num_tasks * gradient_flops(loss, state, one_task)
   # Turn by turn, so that a busy machine slows both sides of a ratio.
-  floor = all_flops / rate
+  floors = {
+    name: config.num_outer_epochs * flops / rate
+    for name, rate in products.rates(turns).items()
+  }
+  floor = floors[timing.YARDSTICK]
   split = {
     'operations at the rate of the product': floor,
     'rest of the network': turns['network'] - floor,
@@ -148,11 +142,17 @@ def measure(problem: Problem, num_turns: int) -> Report:
     'preparation': turns['preparation'],
   }
   return Report(
-    seconds={name: float(np.median(x)) for name, x in turns.items()},
+    seconds={name: float(np.median(turns[name])) for name in programs},
     compilation={name: program.seconds for name, program in compiled.items()},
     flops=flops,
-    rate=float(np.median(rate)),
-    share=float(np.median(floor / turns['update'])),
+    rates={
+      name: float(np.median(rate))
+      for name, rate in products.rates(turns).items()
+    },
+    shares={
+      name: float(np.median(floor / turns['update']))
+      for name, floor in floors.items()
+    },
     split={name: float(np.median(x)) for name, x in split.items()},
   )
 
@@ -181,25 +181,56 @@ def table(report: Report, problem: Problem) -> str:
     f'{name:40s}{seconds:10.4f}{seconds / report.seconds["update"]:12.0%}'
     for name, seconds in report.split.items()
   ]
-  is_met = 'met' if report.share >= TARGET else 'missed'
   lines += [
     '',
     f'operations of an epoch: {report.flops / 1e9:.2f} Gflop',
-    f'rate of the product: {report.rate / 1e9:.0f} Gflop/s',
-    f'share of that rate that the update reaches: {report.share:.0%}'
-    f' (target {TARGET:.0%}: {is_met})',
+    '',
+    f'{"":40s}{"Gflop/s":>10s}{"reached":>12s}',
   ]
+  lines += [
+    f'{name:40s}{report.rates[name] / 1e9:10.0f}{share:12.0%}'
+    for name, share in report.shares.items()
+  ]
+  is_met = 'met' if report.shares[timing.YARDSTICK] >= TARGET else 'missed'
+  lines.append(f'target: {TARGET:.0%} of {timing.YARDSTICK!r}: {is_met}')
   return '\n'.join(lines)
+
+
+def gradient_flops(
+  loss: meta_gradients.MetaGradient,
+  state: meta_learning.MetaState,
+  task: meta_gradients.Task,
+) -> float:
+  """Floating-point operations of one task's meta-gradient, without a scan.
+
+  Args:
+    loss: of one task.
+    state: arrays, or their shapes.
+    task: arrays, or their shapes.
+
+  Returns:
+    As the compiler counts them.
+  """
+  return timing.count_flops(
+    _loss_gradient(loss, state), state.params.policy, task
+  )
 
 
 def _make_tasks(problem: Problem) -> meta_gradients.Task:
   prepared = jax.jit(jax.vmap(jax.vmap(problem.learner.prepare)))(
     problem.trials
   )
+  return make_task(prepared, jnp.zeros(problem.config.num_tasks))
+
+
+def make_task(
+  prepared: types.Prepared, score_weight: chex.Array
+) -> meta_gradients.Task:
+  """Prepared stages as the data of a loss that needs no scores."""
   return meta_gradients.Task(
     stages=prepared._replace(behaviour_params=()),
     reference=prepared.behaviour_params,
-    score_weight=jnp.zeros(problem.config.num_tasks),
+    score_weight=score_weight,
   )
 
 
@@ -266,11 +297,3 @@ def _epochs(gradient: Callable[[Any, Any], Any], problem: Problem):
     return lax.scan(epoch, params, None, length=config.num_outer_epochs)
 
   return run
-
-
-def _product():
-  """The yardstick: a function and its arguments."""
-  num_rows, num_inner, num_columns = PRODUCT
-  left = jnp.ones((num_rows, num_inner), jnp.float32)
-  right = jnp.full((num_inner, num_columns), 0.5, jnp.float32)
-  return jnp.dot, (left, right)

@@ -11,7 +11,7 @@ import pytest
 
 import acme_metarl
 from acme_metarl import presets
-from acme_metarl.launchers import meta_update_timing
+from acme_metarl.launchers import meta_update_timing, timing
 
 
 def _run(*flags):
@@ -65,11 +65,13 @@ def test_operations_are_about_those_of_the_products(problem, report):
 
 
 def test_table(problem, report):
-  text = meta_update_timing.table(report._replace(share=0.9), problem)
-  assert '3 tasks x 2 rollouts x 6 steps x 2 stages' in text
-  assert 'reaches: 90% (target 80%: met)' in text
-  text = meta_update_timing.table(report._replace(share=0.7), problem)
-  assert '(target 80%: missed)' in text
+  def text(share):
+    shares = {**report.shares, timing.YARDSTICK: share}
+    return meta_update_timing.table(report._replace(shares=shares), problem)
+
+  assert '3 tasks x 2 rollouts x 6 steps x 2 stages' in text(0.9)
+  assert "target: 80% of 'product, in a row': met" in text(0.9)
+  assert "target: 80% of 'product, in a row': missed" in text(0.7)
 
 
 def test_as_a_command(tmp_path):
@@ -85,7 +87,7 @@ def test_as_a_command(tmp_path):
   assert '2 x cpu' in result.stdout or jax.default_backend() != 'cpu'
   results = json.loads((tmp_path / 'results.json').read_text())
   assert results['config']['num_tasks'] == 3
-  assert results['share'] > 0
+  assert all(share > 0 for share in results['shares'].values())
 
 
 def test_refusals():

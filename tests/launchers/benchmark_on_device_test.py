@@ -7,13 +7,11 @@ import subprocess
 import sys
 import time
 
-import jax
-import jax.numpy as jnp
 import pytest
 
 import acme_metarl
 from acme_metarl import environments
-from acme_metarl.launchers import on_device_throughput
+from acme_metarl.launchers import on_device_iteration, on_device_throughput
 
 
 def _run(*flags):
@@ -35,15 +33,10 @@ def _run(*flags):
   )
 
 
-def test_a_products_operations_are_counted():
-  shapes = [jax.ShapeDtypeStruct(x, jnp.float32) for x in ((9, 5), (5, 7))]
-  assert on_device_throughput.count_flops(jnp.dot, *shapes) == 2 * 9 * 5 * 7
-
-
 def test_an_iterations_operations_are_those_of_its_products():
-  config = on_device_throughput.make_config(3, 10, 20)
+  config = on_device_throughput.make_config('promp_taypo2', 3, 10, 20)
   environment = environments.make('navigation_2d')
-  flops = on_device_throughput.iteration_flops(config, environment)
+  flops = on_device_iteration.iteration_flops(config, environment)
   # One forward pass of the policy at every step; the products dominate.
   products = 2 * (2 * 64 + 64 * 64 + 64 * 2)
   forward = on_device_throughput.steps_per_iteration(config) * products
@@ -51,25 +44,15 @@ def test_an_iterations_operations_are_those_of_its_products():
   # Sampling: both stages' steps, and the gradient at the first stage: a forward
   # pass and two of the same size backward.
   assert 1.0 < flops['sampling'] / (forward + 3 * stage) < 1.5
-  # An epoch: that gradient, differentiated: three times as much again; and the
-  # second stage's objective with its gradient.
-  least, most = 5 * (3 + 3) * stage, 5 * (12 + 6) * stage
-  assert least < flops['learning'] < most
-
-
-def test_turns_alternate():
-  calls = []
-  seconds = on_device_throughput.take_turns(
-    {'a': lambda: calls.append('a'), 'b': lambda: calls.append('b')}, 2
-  )
-  assert calls == ['a', 'b'] * 3  # The first turn is not timed.
-  assert {name: len(x) for name, x in seconds.items()} == {'a': 2, 'b': 2}
+  # An epoch: that gradient, differentiated (twice as much again); and the
+  # gradient of the second stage's objective.
+  assert 0.95 < flops['learning'] / (5 * (9 + 3) * stage) < 1.2
 
 
 def test_what_would_be_late_is_left_out():
   rows = list(
     on_device_throughput.measure_environments(
-      on_device_throughput.make_config(2, 2, 3),
+      on_device_throughput.make_config('promp_taypo2', 2, 2, 3),
       ['ant_goal'],
       [2, 4],
       num_turns=1,

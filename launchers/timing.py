@@ -1,0 +1,137 @@
+"""Timing of compiled programs, and the yardstick of what a processor can do."""
+
+from collections.abc import Callable, Sequence
+import functools
+import math
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+# The yardstick: (80000 × 64) · (64 × 64) in float32.
+_PRODUCT_SHAPE = (80_000, 64, 64)
+# How often it runs in a turn, in a row.
+_ROW = 20
+# The rate of this product is what is asked for.
+YARDSTICK = 'product, in a row'
+
+
+class Compiled(NamedTuple):
+  """A program, and how long its making took.
+
+  Attributes:
+    call: runs it on given arguments and waits.
+    seconds: of tracing and compilation.
+  """
+
+  call: Callable[..., Any]
+  seconds: float
+
+
+def compile_ahead(function: Callable[..., Any], *args: Any) -> Compiled:
+  """Compiles a function for these arguments, without running it."""
+  start = time.perf_counter()
+  compiled = jax.jit(function).lower(*args).compile()
+  seconds = time.perf_counter() - start
+  return Compiled(lambda *args: jax.block_until_ready(compiled(*args)), seconds)
+
+
+def count_flops(function: Callable[..., Any], *args: Any) -> float:
+  """Floating-point operations of one call, as the compiler counts them.
+
+  What is in a loop counts once, so the function must have none that matters.
+
+  Args:
+    function: of arrays.
+    *args: arrays, or their shapes (`jax.ShapeDtypeStruct`).
+
+  Returns:
+    The number.
+  """
+  analysis = jax.jit(function).lower(*args).compile().cost_analysis()
+  if isinstance(analysis, Sequence):  # A list of one, before JAX 0.5.
+    analysis = analysis[0]
+  return float(analysis['flops'])
+
+
+def take_turns(
+  functions: dict[str, Callable[[], Any]], num_turns: int
+) -> dict[str, np.ndarray]:
+  """Times functions one after the other, again and again.
+
+  What else the machine does comes and goes, but one turn mostly shares it.
+
+  Args:
+    functions: by name; each waits for its result.
+    num_turns: how often each runs, after once for warming up.
+
+  Returns:
+    Seconds by name, `[num_turns]`.
+  """
+  for function in functions.values():
+    function()
+  seconds = {name: [] for name in functions}
+  for _ in range(num_turns):
+    for name, function in functions.items():
+      start = time.perf_counter()
+      function()
+      seconds[name].append(time.perf_counter() - start)
+  return {name: np.asarray(values) for name, values in seconds.items()}
+
+
+class Products:
+  """A plain product of matrices, timed in turns with other programs.
+
+  Three ways to measure the same product, since they differ by a multiple:
+
+  * in a row: a jitted `jnp.dot` on one device, whose threads take all cores,
+    again and again. Its 20 MB of result go where the last one was.
+  * once: the same, once a turn. Its result goes where the operating system
+    first has to find memory, page by page.
+  * on all devices: in a row, the rows shared out over the devices.
+  """
+
+  def __init__(self):
+    devices = jax.local_devices()
+    spec = jax.sharding.PartitionSpec
+    mesh = jax.sharding.Mesh(np.asarray(devices), ('rows',))
+    # As many rows for every device, so perhaps a few more of them.
+    num_rows = -(-_PRODUCT_SHAPE[0] // len(devices)) * len(devices)
+
+    def product(num_rows, left_device, right_device):
+      left = jnp.ones((num_rows, _PRODUCT_SHAPE[1]), jnp.float32)
+      right = jnp.full(_PRODUCT_SHAPE[1:], 0.5, jnp.float32)
+      args = (
+        jax.device_put(left, left_device),
+        jax.device_put(right, right_device),
+      )
+      return functools.partial(compile_ahead(jnp.dot, *args).call, *args)
+
+    plain = product(_PRODUCT_SHAPE[0], devices[0], devices[0])
+    shared = product(
+      num_rows,
+      jax.sharding.NamedSharding(mesh, spec('rows')),
+      jax.sharding.NamedSharding(mesh, spec()),
+    )
+
+    def in_a_row(call):
+      for _ in range(_ROW):
+        call()
+
+    self.functions = {
+      'product, once': plain,
+      YARDSTICK: functools.partial(in_a_row, plain),
+      'product, on all devices': functools.partial(in_a_row, shared),
+    }
+    flops = 2.0 * math.prod(_PRODUCT_SHAPE)
+    self._flops = {
+      'product, once': flops,
+      YARDSTICK: _ROW * flops,
+      'product, on all devices': _ROW * flops * num_rows / _PRODUCT_SHAPE[0],
+    }
+
+  def rates(self, seconds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Operations a second of every turn, from what `take_turns` gave."""
+    return {name: flops / seconds[name] for name, flops in self._flops.items()}
