@@ -192,7 +192,7 @@ def table(report: Report, problem: Problem) -> str:
     for name, share in report.shares.items()
   ]
   is_met = 'met' if report.shares[timing.YARDSTICK] >= TARGET else 'missed'
-  lines.append(f'target: {TARGET:.0%} of {timing.YARDSTICK!r}: {is_met}')
+  lines.append(f'target: {TARGET:.0%} of the {timing.YARDSTICK}: {is_met}')
   return '\n'.join(lines)
 
 

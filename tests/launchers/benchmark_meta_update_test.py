@@ -70,8 +70,8 @@ def test_table(problem, report):
     return meta_update_timing.table(report._replace(shares=shares), problem)
 
   assert '3 tasks x 2 rollouts x 6 steps x 2 stages' in text(0.9)
-  assert "target: 80% of 'product, in a row': met" in text(0.9)
-  assert "target: 80% of 'product, in a row': missed" in text(0.7)
+  assert f'target: 80% of the {timing.YARDSTICK}: met' in text(0.9)
+  assert f'target: 80% of the {timing.YARDSTICK}: missed' in text(0.7)
 
 
 def test_as_a_command(tmp_path):

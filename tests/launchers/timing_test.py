@@ -27,8 +27,7 @@ def test_rates_of_products(monkeypatch):
   for function in products.functions.values():
     function()
   rates = products.rates({name: np.ones(2) for name in products.functions})
-  once = 2 * 4 * 3 * 2
-  np.testing.assert_array_equal(rates['product, once'], [once, once])
-  in_a_row = rates[timing.YARDSTICK]
-  assert in_a_row[0] > 10 * once
-  assert np.all(rates['product, on all devices'] >= in_a_row)
+  plain, shared = rates['product'], rates[timing.YARDSTICK]
+  assert plain[0] == plain[1] > 10 * (2 * 4 * 3 * 2)
+  # Several devices have to share four rows evenly.
+  assert np.all(shared >= plain)
