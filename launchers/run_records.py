@@ -1,6 +1,6 @@
 """What the loop of a run keeps under its log directory as it goes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 import gc
 import pathlib
 import time
@@ -120,11 +120,6 @@ class RunRecords:
   def say(self, text: str) -> None:
     """Prints a line without tearing the progress bar."""
     self._progress.say(text)
-
-  def evaluated(self) -> Sequence[int]:
-    """Iterations that `evaluation.csv` has rows of."""
-    rows = run_logging.read_csv(self._directory / run_logging.EVALUATION_CSV)
-    return [int(row['iteration']) for row in rows]
 
   def close(self) -> None:
     self._progress.close()

@@ -28,7 +28,7 @@ import launchpad as lp
 from acme_metarl.launchers.distributed import lean_imports
 
 with lean_imports.tensorflow_hidden():
-  from acme_metarl.launchers import run_flags
+  from acme_metarl.launchers import run_config, run_flags, run_logging
 from acme_metarl.launchers.distributed import launching
 from acme_metarl.launchers.distributed import options as options_lib
 
@@ -97,7 +97,7 @@ def run(overrides: Mapping[str, str]) -> bool:
     overrides['max_lag'] = str(_MAX_LAG.value)
   config, directory, checkpoint = run_flags.plan('train_distributed', overrides)
   options = _options(config.agent.algorithm.num_tasks, actor_device)
-  if checkpoint is not None and checkpoint.step >= config.num_iterations:
+  if checkpoint is not None and _is_over(config, directory, checkpoint.step):
     print(f'Done already: {directory / "curves.png"} shows the returns.')
     return True
   _share_compiled_programs()
@@ -118,6 +118,15 @@ def run(overrides: Mapping[str, str]) -> bool:
   if is_done:
     print(f'Done: {directory / "curves.png"} shows the returns.')
   return is_done
+
+
+def _is_over(
+  config: run_config.RunConfig, directory: pathlib.Path, iteration: int
+) -> bool:
+  """Whether nothing is left to do, the last evaluation included."""
+  if iteration != config.num_iterations or not config.eval_every:
+    return iteration >= config.num_iterations
+  return iteration in run_logging.evaluated_iterations(directory)
 
 
 def _options(

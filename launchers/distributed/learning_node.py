@@ -71,7 +71,7 @@ def run(shared: nodes.Shared, stop: threading.Event) -> None:
       'report_evaluation': learner.evaluations.report,
     }
     with serving.serve(functions, shared.port('learner'), options.local_only):
-      learner.run(stop)
+      learner.run(stop, run_logging.evaluated_iterations(shared.directory))
   is_done = learner.iteration >= parts.config.num_iterations
   shared.session.report(
     session_lib.DONE if is_done else session_lib.STOPPED,
@@ -168,10 +168,15 @@ class _Learner:
       self.iteration = checkpoint.metadata['iteration']
       self._environment_steps = checkpoint.metadata['environment_steps']
 
-  def run(self, stop: threading.Event) -> None:
-    """Iterates to the end, or until asked to stop; then saves."""
+  def run(self, stop: threading.Event, evaluated: set[int]) -> None:
+    """Iterates to the end, or until asked to stop; then saves.
+
+    Args:
+      stop: asks to stop.
+      evaluated: iterations that need no evaluation any more.
+    """
     config, records = self._config, self._records
-    if self.iteration not in records.evaluated():
+    if self.iteration not in evaluated:
       self._evaluate_if_due()
     while self.iteration < config.num_iterations and not stop.is_set():
       try:

@@ -10,7 +10,7 @@ def test_measures(tmp_path, run_launcher):
   out, _ = run_launcher(
     _NAME,
     '--num_actors=1,2',
-    '--minutes=0.2',
+    '--minutes=0.4',
     '--num_tasks=2',
     '--num_rollouts=3',
     '--horizon=5',
