@@ -222,11 +222,13 @@ def read_csv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     return list(csv.DictReader(file))
 
 
-def evaluated_iterations(directory: str | os.PathLike[str]) -> set[int]:
-  """Iterations that the `evaluation.csv` of a run has rows of."""
-  path = pathlib.Path(directory) / EVALUATION_CSV
+def iterations(
+  directory: str | os.PathLike[str], table: str = LEARNER_CSV
+) -> list[int]:
+  """Iterations that a table of a run has rows of, in their order."""
+  path = pathlib.Path(directory) / table
   rows = read_csv(path) if path.exists() else []
-  return {int(row['iteration']) for row in rows}
+  return [int(row['iteration']) for row in rows]
 
 
 def evaluation_rows(

@@ -123,10 +123,15 @@ def run(overrides: Mapping[str, str]) -> bool:
 def _is_over(
   config: run_config.RunConfig, directory: pathlib.Path, iteration: int
 ) -> bool:
-  """Whether nothing is left to do, the last evaluation included."""
-  if iteration != config.num_iterations or not config.eval_every:
-    return iteration >= config.num_iterations
-  return iteration in run_logging.evaluated_iterations(directory)
+  """Whether nothing is left to do after an iteration, tables included."""
+  if iteration < config.num_iterations:
+    return False
+  evaluated = run_logging.iterations(directory, run_logging.EVALUATION_CSV)
+  return run_logging.iterations(directory)[-1:] == [iteration] and (
+    not config.eval_every
+    or iteration > config.num_iterations
+    or iteration in evaluated
+  )
 
 
 def _options(

@@ -113,11 +113,10 @@ def _say_stopped(
 ) -> bool:
   if outcome is None or outcome.status != session_lib.STOPPED:
     # It is no loss if the learner had not begun.
-    path = directory / run_logging.LEARNER_CSV
-    rows = run_logging.read_csv(path) if path.exists() else []
+    done = run_logging.iterations(directory)
     checkpoint = checkpointer.load_latest()
     saved = 0 if checkpoint is None else checkpoint.step
-    if rows and int(rows[-1]['iteration']) > saved:
+    if done and done[-1] > saved:
       raise FailedError(
         f'stopped by {stop.signal_name} while a node was gone; --resume goes '
         f'on from iteration {saved}.'

@@ -1,6 +1,6 @@
 """The learner of the program, which also keeps the records of the run."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 import contextlib
 import pathlib
 import threading
@@ -71,7 +71,10 @@ def run(shared: nodes.Shared, stop: threading.Event) -> None:
       'report_evaluation': learner.evaluations.report,
     }
     with serving.serve(functions, shared.port('learner'), options.local_only):
-      learner.run(stop, run_logging.evaluated_iterations(shared.directory))
+      learner.run(
+        stop,
+        run_logging.iterations(shared.directory, run_logging.EVALUATION_CSV),
+      )
   is_done = learner.iteration >= parts.config.num_iterations
   shared.session.report(
     session_lib.DONE if is_done else session_lib.STOPPED,
@@ -168,7 +171,7 @@ class _Learner:
       self.iteration = checkpoint.metadata['iteration']
       self._environment_steps = checkpoint.metadata['environment_steps']
 
-  def run(self, stop: threading.Event, evaluated: set[int]) -> None:
+  def run(self, stop: threading.Event, evaluated: Sequence[int]) -> None:
     """Iterates to the end, or until asked to stop; then saves.
 
     Args:

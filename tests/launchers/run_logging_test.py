@@ -90,3 +90,14 @@ def test_curves_from_tables(tmp_path):
   drawn = (tmp_path / 'curves.png').read_bytes()
   assert drawn[:4] == empty[:4] == b'\x89PNG'
   assert len(drawn) > len(empty)
+
+
+def test_iterations(tmp_path):
+  assert run_logging.iterations(tmp_path) == []
+  log = run_logging.learner_log(tmp_path, None, False)
+  assert run_logging.iterations(tmp_path) == []
+  for iteration in (1, 2):
+    log.write({'iteration': iteration})
+  log.close()
+  assert run_logging.iterations(tmp_path) == [1, 2]
+  assert run_logging.iterations(tmp_path, run_logging.EVALUATION_CSV) == []
