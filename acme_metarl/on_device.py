@@ -254,8 +254,8 @@ def make_trainer(
     The trainer.
 
   Raises:
-    ValueError: if the environment cannot run on a device, or the settings do
-      not fit together.
+    ValueError: if the environment cannot run on a device, devices are not of
+      one kind, or the settings do not fit together.
   """
   _check_environment(environment)
   if eval_every is None:
@@ -270,6 +270,7 @@ def make_trainer(
   if policy is None:
     policy = config.make_policy(environment.action_spec())
   devices = tuple(devices or jax.local_devices())
+  _check_devices(devices)
   learner = meta_learning.make_meta_learner(config, policy, devices)
   sampler = trial_sampling.TrialSampler(
     config, environment, policy, learner, bootstrap_on_timeout, devices
@@ -358,4 +359,13 @@ def _check_environment(environment: Any) -> None:
       f'environment {environment!r} cannot run on a device: it has no'
       f' {", ".join(missing)}. A pure-JAX acme_metarl.environment.Environment'
       ' is needed; for others there is launchers.train.'
+    )
+
+
+def _check_devices(devices: Sequence[Any]) -> None:
+  kinds = {getattr(device, 'platform', repr(device)) for device in devices}
+  if len(kinds) > 1 or not all(isinstance(x, jax.Device) for x in devices):
+    raise ValueError(
+      f'devices: got {", ".join(sorted(kinds))}, need devices of one kind, such'
+      " as jax.local_devices() or jax.devices('cpu')."
     )

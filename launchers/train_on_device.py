@@ -17,6 +17,7 @@ import contextlib
 import dataclasses
 import logging
 import math
+import os
 import sys
 import time
 from typing import Any
@@ -139,13 +140,30 @@ def make_environment(config: run_config.RunConfig) -> Any:
   return environment
 
 
-def _devices() -> tuple[jax.Device, ...]:
+def local_devices() -> tuple[jax.Device, ...]:
+  """The devices to train on.
+
+  Raises:
+    ValueError: if there are none of the kind that is asked for.
+  """
   try:
     return tuple(jax.local_devices())
-  except RuntimeError as error:
+  # The latter where a plug-in of JAX is not installed.
+  except (RuntimeError, AssertionError) as error:
+    asked = os.environ.get('JAX_PLATFORMS', '')
+    reason = f' ({error})' if str(error) else ''
     raise ValueError(
-      f'JAX has no such devices ({error}); look at JAX_PLATFORMS.'
+      f'JAX finds no devices of JAX_PLATFORMS={asked!r}{reason}. Name what is'
+      ' there, or nothing; accelerators need the extra [cuda] or [tpu].'
     ) from error
+
+
+def is_out_of_memory(error: jax.errors.JaxRuntimeError) -> bool:
+  """Whether that is why a computation failed."""
+  # What an accelerator says, and what a CPU does.
+  return any(
+    text in str(error) for text in ('RESOURCE_EXHAUSTED', 'Out of memory')
+  )
 
 
 def plans(overrides: Mapping[str, str], num_seeds: int) -> list[run_flags.Plan]:
@@ -235,7 +253,7 @@ def _chunk(config: run_config.RunConfig) -> int:
 def train(all_plans: Sequence[run_flags.Plan], use_tensorboard: bool) -> bool:
   """Trains; returns whether the runs came to their end."""
   config = all_plans[0].config
-  devices = _devices()
+  devices = local_devices()
   num_seeds = len(all_plans)
   chunk = _chunk(config)
   trainer = on_device.make_trainer(
@@ -325,7 +343,7 @@ def run(overrides: Mapping[str, str]) -> bool:
   try:
     is_done = train(found, FLAGS.tensorboard)
   except jax.errors.JaxRuntimeError as error:
-    if 'RESOURCE_EXHAUSTED' not in str(error):
+    if not is_out_of_memory(error):
       raise
     raise ValueError(
       'the device is out of memory. Lower --config.chunk_size (tasks at once),'

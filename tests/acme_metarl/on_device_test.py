@@ -259,6 +259,7 @@ def test_it_learns():
     (dict(eval_every=3), 'eval_every'),
     (dict(eval_every=0), 'eval_every'),
     (dict(num_eval_tasks=0), 'num_eval_tasks'),
+    (dict(devices=[0]), 'devices: got 0, need devices of one kind'),
   ],
 )
 def test_bad_settings_are_refused(options, message):

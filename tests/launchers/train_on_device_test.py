@@ -128,6 +128,30 @@ def test_mistakes_end_at_once_with_one_line(refusals, tmp_path):
   assert not (tmp_path / 'run' / 'learner.csv').exists()
 
 
+_LACKS = """
+import json, os
+os.environ['JAX_PLATFORMS'] = 'abacus'
+import jax, jax.numpy as jnp
+from acme_metarl.launchers import train_on_device
+
+try:
+  train_on_device.local_devices()
+except ValueError as error:
+  print(json.dumps(str(error)))
+jax.config.update('jax_platforms', 'cpu')
+try:
+  jnp.zeros(2**50, jnp.int8).block_until_ready()
+except jax.errors.JaxRuntimeError as error:
+  print(json.dumps(train_on_device.is_out_of_memory(error)))
+"""
+
+
+def test_lack_of_devices_or_memory_is_recognised(run_python):
+  message, is_out_of_memory = run_python(_LACKS)
+  assert "JAX_PLATFORMS='abacus'" in message
+  assert is_out_of_memory
+
+
 def test_needs_no_agent_stack():
   code = (
     'import sys\n'
