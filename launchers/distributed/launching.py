@@ -81,8 +81,9 @@ def train(
   with stop.listening():
     for restart in range(max_restarts + 1):
       with tempfile.TemporaryDirectory(prefix='acme_metarl.') as folder:
-        _watch(launch(folder, checkpoint), stop)
-        outcome = session_lib.Session(folder).outcome()
+        session = session_lib.Session(folder)
+        _watch(launch(folder, checkpoint), stop, session)
+        outcome = session.outcome()
       if outcome is not None and outcome.status == session_lib.FAILED:
         raise FailedError(outcome.message)
       if outcome is not None and outcome.status == session_lib.DONE:
@@ -133,10 +134,13 @@ def _say(text: str) -> None:
   print(text, file=sys.stderr)
 
 
-def _watch(process: Any, stop: stopping.StopRequest) -> None:
+def _watch(
+  process: Any, stop: stopping.StopRequest, session: session_lib.Session
+) -> None:
   """Waits for the program's end; asks for it when asked to stop."""
   try:
     processes.wait(process, lambda: bool(stop))
+    session.ask_to_stop()
     process.terminate()
     processes.wait(process, lambda: False)
   finally:
@@ -163,8 +167,6 @@ def _launch(
   # Read from the environment when it was imported.
   launch_local_output_to_files._LOGGING_DIR = str(directory / 'nodes')
   session = session_lib.Session(folder)
-  # Launchpad keeps handlers of signals that are there before its own.
-  signal.signal(signal.SIGTERM, lambda *_: session.ask_to_stop())
   test_case = absltest.TestCase()
   manager = lp.launch(
     built,

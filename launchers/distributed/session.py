@@ -46,7 +46,10 @@ class Session:
     self._stop_path = pathlib.Path(folder) / 'stop' if folder else None
 
   def ask_to_stop(self) -> None:
-    """Asks nodes to stop that have not started yet, and hear no signal."""
+    """Asks nodes to stop that are starting, and hear no signal yet.
+
+    Comes before the signal, lest a node should miss both.
+    """
     if self._stop_path is not None:
       self._stop_path.touch()
 
