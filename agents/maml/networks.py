@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from acme_metarl import config as config_lib
-from acme_metarl import meta_learning, policies, types
+from acme_metarl import meta_learning, policies, task_batching, types
 
 
 class MAMLNetworks(NamedTuple):
@@ -156,9 +156,7 @@ def make_policy(
       current = meta_learning.MetaParams(params, meta_params.step_sizes)
       return learner.adapt(current, learner.prepare(stage))
 
-    if chunk_size is None:
-      return jax.vmap(adapt_one)((params, stage))
-    return jax.lax.map(adapt_one, (params, stage), batch_size=chunk_size)
+    return task_batching.map_chunks(adapt_one, (params, stage), chunk_size)
 
   return MAMLPolicy(init, start, select_action, adapt)
 
