@@ -34,19 +34,18 @@ from absl import flags
 import jax
 
 from acme_metarl import config, environments
-from acme_metarl.launchers import (
-  compare_jobs,
-  compare_processes,
-  compare_report,
-  compare_runs,
-  compare_study,
-  outputs,
-  run_flags,
+from acme_metarl.launchers import outputs, run_flags
+from acme_metarl.launchers.comparison import (
+  job_making,
+  processes,
+  report,
+  stored_runs,
+  study,
 )
 
 FLAGS = flags.FLAGS
 for _flag in FLAGS.get_flags_for_module(run_flags):
-  if _flag.name not in compare_study.PER_RUN:
+  if _flag.name not in study.PER_RUN:
     flags.declare_key_flag(_flag.name)
 # Published results have the published step size in every environment.
 FLAGS.set_default(
@@ -80,8 +79,8 @@ _NUM_SEEDS = flags.DEFINE_integer(
 )
 _RUNNER = flags.DEFINE_enum(
   'runner',
-  compare_jobs.AUTO,
-  compare_jobs.RUNNERS,
+  job_making.AUTO,
+  job_making.RUNNERS,
   'What makes the runs: the agent with Acme and Reverb (train), one compiled '
   'function (train_on_device), or auto: the latter where an environment is '
   'pure JAX and the data is used once.',
@@ -117,7 +116,7 @@ _CONFIDENCE = flags.DEFINE_float(
 
 def _check_flags() -> None:
   """Refuses what cannot be meant, before anything is looked at."""
-  for name in compare_study.PER_RUN:
+  for name in study.PER_RUN:
     if FLAGS[name].present:
       instead = {'logdir': 'output', 'resume': None}.get(name, f'{name}s')
       raise ValueError(
@@ -151,9 +150,9 @@ def _seeds() -> list[int]:
     ) from error
 
 
-def _stored_runs(output) -> list[compare_runs.Run]:
+def _stored_runs(output) -> list[stored_runs.Run]:
   """The stored runs that the flags choose."""
-  return compare_runs.stored(
+  return stored_runs.stored(
     output,
     _ENVIRONMENTS.value if _ENVIRONMENTS.present else None,
     _ALGORITHMS.value if _ALGORITHMS.present else None,
@@ -162,49 +161,49 @@ def _stored_runs(output) -> list[compare_runs.Run]:
   )
 
 
-def _settings(runs: Sequence[compare_runs.Run]) -> compare_report.Settings:
+def _settings(runs: Sequence[stored_runs.Run]) -> report.Settings:
   labels = list(dict.fromkeys(run.label for run in runs))
   if _REFERENCE.value is None:
     reference = 'promp' if 'promp' in labels else labels[0]
     if len(labels) == 1:
       reference = None
   else:
-    reference = compare_runs.parse_variant(_REFERENCE.value).label
+    reference = stored_runs.parse_variant(_REFERENCE.value).label
     if reference not in labels:
       raise ValueError(
         f'--reference: {_REFERENCE.value!r} is not among the algorithms '
         f'{", ".join(labels)}.'
       )
-  return compare_report.Settings(reference, _NUM_FINAL.value, _CONFIDENCE.value)
+  return report.Settings(reference, _NUM_FINAL.value, _CONFIDENCE.value)
 
 
-def _make_runs(runs: Sequence[compare_runs.Run]) -> compare_processes.Outcome:
+def _make_runs(runs: Sequence[stored_runs.Run]) -> processes.Outcome:
   """Makes what is not finished.
 
   Raises:
     ValueError: if it cannot be made here.
   """
   to_do = [run for run in runs if not run.is_finished]
-  jobs = compare_jobs.make_jobs(
+  jobs = job_making.make_jobs(
     to_do, _RUNNER.value, _NUM_PARALLEL.value, FLAGS.num_devices
   )
-  needs_agent = any(job.launcher == compare_runs.TRAIN for job in jobs)
+  needs_agent = any(job.launcher == stored_runs.TRAIN for job in jobs)
   if needs_agent and not importlib.util.find_spec('reverb'):
     raise ValueError(
       '--runner: these runs need the agent with Acme and Reverb, which are not '
       'installed (see README, "Install parts of it").'
     )
   if not jobs:
-    return compare_processes.Outcome({}, None)
+    return processes.Outcome({}, None)
   print(
     f'{len(runs) - len(to_do)} of {len(runs)} runs are finished;'
     f' {len(to_do)} to make in {len(jobs)} processes.',
     file=sys.stderr,
   )
   try:
-    return compare_processes.execute(jobs, _NUM_PARALLEL.value, runs)
+    return processes.execute(jobs, _NUM_PARALLEL.value, runs)
   except KeyboardInterrupt:
-    return compare_processes.Outcome({}, 'a second SIGINT')
+    return processes.Outcome({}, 'a second SIGINT')
 
 
 def run(overrides: Mapping[str, str]) -> None:
@@ -219,9 +218,9 @@ def run(overrides: Mapping[str, str]) -> None:
   output = outputs.writable_directory(_OUTPUT.value)
   if _ONLY_REPORT.value:
     runs = _stored_runs(output)
-    outcome = compare_processes.Outcome({}, None)
+    outcome = processes.Outcome({}, None)
   else:
-    runs = compare_study.plan(
+    runs = study.plan(
       output, _ENVIRONMENTS.value, _ALGORITHMS.value, _seeds(), overrides
     )
   settings = _settings(runs)
@@ -233,9 +232,9 @@ def run(overrides: Mapping[str, str]) -> None:
       '--only_report shows what there is.'
     )
     sys.exit(130)
-  is_empty = all(compare_runs.last_evaluation(r.directory) < 0 for r in runs)
+  is_empty = all(stored_runs.last_evaluation(r.directory) < 0 for r in runs)
   if not (is_empty and outcome.failures):
-    print(compare_report.write(output, runs, settings))
+    print(report.write(output, runs, settings))
     print(f'Wrote tables and figures to {output}.')
   if outcome.failures:
     sys.exit(

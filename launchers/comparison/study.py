@@ -10,7 +10,8 @@ from absl import flags
 
 from acme_metarl import config as config_lib
 from acme_metarl.agents import maml
-from acme_metarl.launchers import compare_runs, run_config, run_flags
+from acme_metarl.launchers import run_config, run_flags
+from acme_metarl.launchers.comparison import stored_runs
 
 FLAGS = flags.FLAGS
 
@@ -24,7 +25,7 @@ def plan(
   algorithms: Sequence[str],
   seeds: Sequence[int],
   overrides: Mapping[str, str],
-) -> list[compare_runs.Run]:
+) -> list[stored_runs.Run]:
   """The runs that are asked for, by the flags of a single one besides.
 
   Args:
@@ -46,24 +47,24 @@ def plan(
     ('seeds', seeds),
   ):
     _check_list(name, values)
-  variants = [compare_runs.parse_variant(text) for text in algorithms]
+  variants = [stored_runs.parse_variant(text) for text in algorithms]
   _check_list('algorithms', [variant.label for variant in variants])
   runs = []
   for environment in environments:
     for text, variant in zip(algorithms, variants, strict=True):
       config, arguments = _configure(environment, text, variant, overrides)
       for seed in seeds:
-        run = compare_runs.Run(
+        run = stored_runs.Run(
           label=variant.label,
           config=dataclasses.replace(config, seed=seed),
           directory=output
-          / compare_runs.RUNS
+          / stored_runs.RUNS
           / environment
           / variant.label
           / f'seed_{seed}',
           arguments=arguments,
         )
-        compare_runs.check_stored(run)
+        stored_runs.check_stored(run)
         runs.append(run)
   return runs
 
@@ -79,7 +80,7 @@ def _check_list(name: str, values: Sequence[Any]) -> None:
 def _configure(
   environment: str,
   text: str,
-  variant: compare_runs.Variant,
+  variant: stored_runs.Variant,
   overrides: Mapping[str, str],
 ) -> tuple[run_config.RunConfig, tuple[str, ...]]:
   """The configuration of a variant, and a launcher's arguments for it."""

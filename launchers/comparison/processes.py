@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 
 import tqdm
 
-from acme_metarl.launchers import (
-  compare_jobs,
-  compare_origin,
-  compare_runs,
-  run_logging,
-  stopping,
+from acme_metarl.launchers import run_logging, stopping
+from acme_metarl.launchers.comparison import (
+  job_making,
+  origin,
+  stored_runs,
 )
 
 _POLL_SECONDS = 0.5
@@ -27,7 +26,7 @@ _POLL_SECONDS = 0.5
 class _Child:
   """A process, and the log that nobody else may write meanwhile."""
 
-  def __init__(self, job: compare_jobs.Job):
+  def __init__(self, job: job_making.Job):
     """Starts the process.
 
     Raises:
@@ -39,7 +38,7 @@ class _Child:
       for run in job.runs:
         run.directory.mkdir(parents=True, exist_ok=True)
         log = stack.enter_context(
-          open(run.directory / compare_jobs.OUTPUT_LOG, 'ab')
+          open(run.directory / job_making.OUTPUT_LOG, 'ab')
         )
         # The child inherits the lock: it holds as long as the child lives, even
         # if this process is killed.
@@ -95,9 +94,9 @@ class Outcome(NamedTuple):
 
 
 def execute(
-  jobs: Sequence[compare_jobs.Job],
+  jobs: Sequence[job_making.Job],
   num_parallel: int,
-  all_runs: Sequence[compare_runs.Run],
+  all_runs: Sequence[stored_runs.Run],
 ) -> Outcome:
   """Makes the runs; the end of one is not that of the others.
 
@@ -140,7 +139,7 @@ def _start(job, children, failures, progress) -> None:
   try:
     children.append(_Child(job))
     for run in job.runs:
-      compare_origin.note(run)
+      origin.note(run)
   except BlockingIOError:
     failures[job.name] = 'another process is making it at this moment'
     progress.say(f'{job.name}: {failures[job.name]}.')
@@ -179,7 +178,7 @@ def _tail(path: pathlib.Path, num_lines: int = 6) -> str:
 class _Progress:
   """A bar over the iterations of all runs, read from their tables."""
 
-  def __init__(self, runs: Sequence[compare_runs.Run], interval: float):
+  def __init__(self, runs: Sequence[stored_runs.Run], interval: float):
     self._runs = runs
     done = self._done()
     self._bar = tqdm.tqdm(

@@ -6,13 +6,14 @@ import math
 import numpy as np
 import pytest
 
-from acme_metarl.launchers import compare_curves, compare_runs, run_config
+from acme_metarl.launchers import run_config
+from acme_metarl.launchers.comparison import learning_curves, stored_runs
 
 
 def _curve(after, seed=0):
   after = np.array(after, float)
   iteration = np.arange(after.size) * 10
-  return compare_curves.Curve(
+  return learning_curves.Curve(
     seed=seed,
     is_finished=iteration[-1] >= 20,
     iteration=iteration,
@@ -24,7 +25,7 @@ def _curve(after, seed=0):
 
 def test_interval_is_students():
   # Standard error 1 / sqrt(3); 97.5 % quantile for 2 degrees of freedom.
-  mean, low, high = compare_curves.interval([1.0, 2.0, 3.0], 0.95)
+  mean, low, high = learning_curves.interval([1.0, 2.0, 3.0], 0.95)
   half = 4.302652729696142 / math.sqrt(3)
   np.testing.assert_allclose(
     [mean, low, high], [2, 2 - half, 2 + half], rtol=1e-9
@@ -32,9 +33,9 @@ def test_interval_is_students():
 
 
 def test_interval_needs_two_values():
-  mean, low, high = compare_curves.interval([5.0], 0.95)
+  mean, low, high = learning_curves.interval([5.0], 0.95)
   assert mean == 5 and math.isnan(low) and math.isnan(high)
-  assert all(math.isnan(x) for x in compare_curves.interval([], 0.95))
+  assert all(math.isnan(x) for x in learning_curves.interval([], 0.95))
 
 
 def test_final_return_leaves_the_untrained_policy_out():
@@ -52,7 +53,7 @@ def test_average_is_the_area_under_the_curve():
 
 
 def test_statistics_at_each_iteration_are_over_who_came_to_it():
-  steps, mean, std, count = compare_curves.over_seeds(
+  steps, mean, std, count = learning_curves.over_seeds(
     [_curve([0.0, 2.0, 8.0]), _curve([2.0, 4.0])]
   )
   np.testing.assert_array_equal(steps, [0, 1000, 2000])
@@ -62,7 +63,7 @@ def test_statistics_at_each_iteration_are_over_who_came_to_it():
 
 
 def test_summary_compares_seed_by_seed():
-  reference, other = compare_curves.summary_rows(
+  reference, other = learning_curves.summary_rows(
     'somewhere',
     {
       'promp': [_curve([0, 1, 1], seed=0), _curve([0, 3, 3], seed=1)],
@@ -103,7 +104,7 @@ def _run(tmp_path, label, seed, text, num_iterations=10):
   )
   agent = dataclasses.replace(config.agent, algorithm=algorithm)
   config = dataclasses.replace(config, agent=agent)
-  return compare_runs.Run(label, config, directory)
+  return stored_runs.Run(label, config, directory)
 
 
 _EVALUATIONS = (
@@ -117,7 +118,7 @@ def test_orders_points_and_leaves_out_what_is_beyond(tmp_path):
     _run(tmp_path, label, 0, _EVALUATIONS + '20,180,1,0,7,.1\n')
     for label in ('promp+reuse=2', 'promp_taypo2', 'promp', 'trpo_dice')
   ]
-  rows = compare_curves.point_rows(runs)
+  rows = learning_curves.point_rows(runs)
   assert list(dict.fromkeys(row['algorithm'] for row in rows)) == [
     'trpo_dice',
     'promp',
@@ -143,8 +144,8 @@ def test_curve_is_before_and_after_all_steps(tmp_path, cut):
   lines = _EVALUATIONS.splitlines(keepends=True)
   text = ''.join(lines[: len(lines) - cut])
   run = _run(tmp_path, 'promp', 3, text)
-  rows = compare_curves.point_rows([run])
-  found = compare_curves.by_environment(rows, [run])
+  rows = learning_curves.point_rows([run])
+  found = learning_curves.by_environment(rows, [run])
   (curve,) = found['navigation_2d']['promp']
   assert curve.seed == 3
   assert curve.is_finished == (cut == 0)

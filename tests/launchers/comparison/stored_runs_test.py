@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from acme_metarl.launchers import compare_runs, outputs, run_config
+from acme_metarl.launchers import outputs, run_config
+from acme_metarl.launchers.comparison import stored_runs
 
 
 def _config(**fields):
@@ -52,7 +53,7 @@ def _with_iterations(config, num_iterations):
   ],
 )
 def test_reads_variants(text, preset, fields, label):
-  variant = compare_runs.parse_variant(text)
+  variant = stored_runs.parse_variant(text)
   assert variant == (preset, fields)
   assert variant.label == label
 
@@ -67,14 +68,14 @@ def test_reads_variants(text, preset, fields, label):
 )
 def test_refuses_what_is_no_variant(text, message):
   with pytest.raises(ValueError, match=message):
-    compare_runs.parse_variant(text)
+    stored_runs.parse_variant(text)
 
 
 def test_how_far_and_how_often_is_no_difference():
   one = _config()
   other = _config(eval_every=3, checkpoint_every=7)
-  assert not compare_runs.differences(one, _with_iterations(other, 3))
-  different = compare_runs.differences(one, _config(seed=2, algorithm='promp'))
+  assert not stored_runs.differences(one, _with_iterations(other, 3))
+  different = stored_runs.differences(one, _config(seed=2, algorithm='promp'))
   assert different == (
     "algorithm is 'promp_taypo2' there, not 'promp'; seed is 0 there, not 2"
   )
@@ -82,38 +83,38 @@ def test_how_far_and_how_often_is_no_difference():
 
 def test_refuses_another_run_in_the_same_place(tmp_path):
   _store(tmp_path / 'run', _config())
-  compare_runs.check_stored(
-    compare_runs.Run('promp', _config(), tmp_path / 'run')
+  stored_runs.check_stored(
+    stored_runs.Run('promp', _config(), tmp_path / 'run')
   )
-  other = compare_runs.Run('promp', _config(seed=3), tmp_path / 'run')
+  other = stored_runs.Run('promp', _config(seed=3), tmp_path / 'run')
   with pytest.raises(ValueError, match='seed is 0 there, not 3'):
-    compare_runs.check_stored(other)
+    stored_runs.check_stored(other)
 
 
 def test_refuses_to_repeat_a_finished_run_without_checkpoint(tmp_path):
   config = _with_iterations(_config(), 20)
   _store(tmp_path / 'run', config, '20,9,1,0,1.5,\n20,9,1,1,2.5,\n')
-  finished = compare_runs.Run('promp', config, tmp_path / 'run')
+  finished = stored_runs.Run('promp', config, tmp_path / 'run')
   assert finished.is_finished
-  compare_runs.check_stored(finished)
+  stored_runs.check_stored(finished)
   longer = dataclasses.replace(finished, config=_with_iterations(config, 30))
   assert not longer.is_finished
   with pytest.raises(ValueError, match='no checkpoint to go on from'):
-    compare_runs.check_stored(longer)
+    stored_runs.check_stored(longer)
 
 
 def test_refuses_a_damaged_configuration(tmp_path):
   (tmp_path / 'config.json').write_text('{"agent": ')
   with pytest.raises(ValueError, match='no configuration of a run'):
-    compare_runs.stored_config(tmp_path)
+    stored_runs.stored_config(tmp_path)
 
 
 def test_leaves_a_row_out_that_was_cut_short(tmp_path):
   _store(tmp_path / 'run', _config(), '0,0,1,0,1.5,\n0,0,1,1,2.5,0.1\n10,9,1')
-  rows = compare_runs.evaluation_rows(tmp_path / 'run')
+  rows = stored_runs.evaluation_rows(tmp_path / 'run')
   assert [row['return_mean'] for row in rows] == [1.5, 2.5]
-  assert compare_runs.last_evaluation(tmp_path / 'run') == 0
-  assert compare_runs.last_evaluation(tmp_path / 'nothing') == -1
+  assert stored_runs.last_evaluation(tmp_path / 'run') == 0
+  assert stored_runs.last_evaluation(tmp_path / 'nothing') == -1
 
 
 def test_finds_what_is_stored(tmp_path):
@@ -129,7 +130,7 @@ def test_finds_what_is_stored(tmp_path):
     )
 
   def names(*selection):
-    found = compare_runs.stored(tmp_path, *selection)
+    found = stored_runs.stored(tmp_path, *selection)
     return [run.name for run in found]
 
   assert names(None, None, None, None) == [
@@ -141,7 +142,7 @@ def test_finds_what_is_stored(tmp_path):
   assert names(['navigation_2d'], ['promp'], [1], 7) == [
     'navigation_2d/promp/seed_1'
   ]
-  (run,) = compare_runs.stored(tmp_path, None, ['trpo_maml'], None, 7)
+  (run,) = stored_runs.stored(tmp_path, None, ['trpo_maml'], None, 7)
   assert run.config.num_iterations == 7
   with pytest.raises(ValueError, match='no such run'):
     names(None, ['vpg_maml'], None, None)
@@ -154,7 +155,7 @@ def test_refuses_to_mix_seeds_of_different_algorithms(tmp_path):
       _config(seed=seed, environment_options=environment_options),
     )
   with pytest.raises(ValueError, match='reward'):
-    compare_runs.stored(tmp_path, None, None, None, None)
+    stored_runs.stored(tmp_path, None, None, None, None)
 
 
 def test_reads_what_train_has_stored(tmp_path):
@@ -162,4 +163,4 @@ def test_reads_what_train_has_stored(tmp_path):
   values = _config().to_dict()
   del values['agent']['algorithm']['compute_dtype']
   (tmp_path / 'config.json').write_text(json.dumps(values))
-  assert compare_runs.stored_config(tmp_path) == _config()
+  assert stored_runs.stored_config(tmp_path) == _config()

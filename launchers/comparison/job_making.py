@@ -13,18 +13,16 @@ import sys
 from typing import Any, NamedTuple
 
 from acme_metarl import environments
-from acme_metarl.launchers import (
-  checkpointing,
-  compare_runs,
-)
+from acme_metarl.launchers import checkpointing
+from acme_metarl.launchers.comparison import stored_runs
 
 AUTO = 'auto'
-RUNNERS = (AUTO, compare_runs.TRAIN, compare_runs.TRAIN_ON_DEVICE)
+RUNNERS = (AUTO, stored_runs.TRAIN, stored_runs.TRAIN_ON_DEVICE)
 OUTPUT_LOG = 'output.log'
 
 
 # A run, the launcher that makes it, and the step of its checkpoint if any.
-_ToDo = tuple[compare_runs.Run, str, int | None]
+_ToDo = tuple[stored_runs.Run, str, int | None]
 
 
 class Job(NamedTuple):
@@ -36,7 +34,7 @@ class Job(NamedTuple):
     command: of the process.
   """
 
-  runs: tuple[compare_runs.Run, ...]
+  runs: tuple[stored_runs.Run, ...]
   launcher: str
   command: tuple[str, ...]
 
@@ -52,7 +50,7 @@ class Job(NamedTuple):
 
 
 def make_jobs(
-  runs: Sequence[compare_runs.Run],
+  runs: Sequence[stored_runs.Run],
   runner: str,
   num_parallel: int,
   num_devices: int | None,
@@ -79,7 +77,7 @@ def make_jobs(
   }
   todo = []
   for run in runs:
-    checkpoint = compare_runs.checkpoint_of(run.directory)
+    checkpoint = stored_runs.checkpoint_of(run.directory)
     launcher = _launcher(
       run, runner, steps_on_host[run.environment], checkpoint
     )
@@ -96,7 +94,7 @@ def make_jobs(
   return [_job(group, extra) for group in groups]
 
 
-def _steps_on_host(run: compare_runs.Run) -> bool:
+def _steps_on_host(run: stored_runs.Run) -> bool:
   environment = environments.make(
     run.environment, **run.config.environment_options
   )
@@ -105,7 +103,7 @@ def _steps_on_host(run: compare_runs.Run) -> bool:
 
 
 def _launcher(
-  run: compare_runs.Run,
+  run: stored_runs.Run,
   runner: str,
   steps_on_host: bool,
   checkpoint: checkpointing.Checkpoint | None,
@@ -116,13 +114,13 @@ def _launcher(
     problem = f'{run.environment} steps on the host'
   elif run.config.agent.reuse != 1:
     problem = 'its data is used more than once'
-  if problem and runner == compare_runs.TRAIN_ON_DEVICE:
+  if problem and runner == stored_runs.TRAIN_ON_DEVICE:
     raise ValueError(
       f'--runner: {run.name} cannot train on the device: {problem}. Use '
       f'--runner={AUTO}.'
     )
   if checkpoint is not None:
-    stored = compare_runs.launcher_of(checkpoint)
+    stored = stored_runs.launcher_of(checkpoint)
     if runner not in (AUTO, stored):
       raise ValueError(
         f'--runner: {run.name} was begun by {stored}, and {runner} cannot go '
@@ -131,13 +129,13 @@ def _launcher(
     return stored
   if runner != AUTO:
     return runner
-  return compare_runs.TRAIN if problem else compare_runs.TRAIN_ON_DEVICE
+  return stored_runs.TRAIN if problem else stored_runs.TRAIN_ON_DEVICE
 
 
 def _group_key(numbered: tuple[int, _ToDo]) -> Any:
   """Equal for neighbours that one process can make."""
   index, (run, launcher, step) = numbered
-  if launcher != compare_runs.TRAIN_ON_DEVICE:
+  if launcher != stored_runs.TRAIN_ON_DEVICE:
     return index
   return run.environment, run.label, run.seed - index, step
 

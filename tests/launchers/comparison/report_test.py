@@ -6,23 +6,21 @@ import sys
 
 import pytest
 
-from acme_metarl.launchers import (
-  compare_figure,
-  compare_report,
-  compare_runs,
-  plotting,
-  run_config,
-  run_logging,
+from acme_metarl.launchers import plotting, run_config, run_logging
+from acme_metarl.launchers.comparison import (
+  curve_figure,
+  report,
+  stored_runs,
 )
 
-_SETTINGS = compare_report.Settings('promp', num_final=1, confidence=0.95)
+_SETTINGS = report.Settings('promp', num_final=1, confidence=0.95)
 
 
 def _run(output, label, seed, returns, environment='navigation_2d'):
   config = run_config.RunConfig(environment=environment, seed=seed)
   algorithm = dataclasses.replace(config.agent.algorithm, num_iterations=20)
   agent = dataclasses.replace(config.agent, algorithm=algorithm)
-  run = compare_runs.Run(
+  run = stored_runs.Run(
     label,
     dataclasses.replace(config, agent=agent),
     output / 'runs' / environment / label / f'seed_{seed}',
@@ -52,7 +50,7 @@ def runs(tmp_path):
 
 
 def test_writes_everything(tmp_path, runs):
-  text = compare_report.write(tmp_path, runs, _SETTINGS)
+  text = report.write(tmp_path, runs, _SETTINGS)
   assert text == (tmp_path / 'final_returns.md').read_text()
   lines = [
     ' '.join(line.replace('|', ' ').split()) for line in text.splitlines()
@@ -89,7 +87,7 @@ def test_says_what_made_it(tmp_path, runs, monkeypatch):
     (run.directory / 'made_by.json').write_text(
       json.dumps([{**entry, 'command': command}])
     )
-  compare_report.write(tmp_path, runs, _SETTINGS)
+  report.write(tmp_path, runs, _SETTINGS)
   origin = json.loads((tmp_path / 'versions.json').read_text())
   assert origin['report']['command'] == (
     'python -m acme_metarl.launchers.compare --output=out --seeds=1,2'
@@ -106,13 +104,13 @@ def test_says_what_made_it(tmp_path, runs, monkeypatch):
 
 def test_nothing_to_report(tmp_path):
   with pytest.raises(ValueError, match='no run in .* has an evaluation yet'):
-    compare_report.write(tmp_path, [], _SETTINGS)
+    report.write(tmp_path, [], _SETTINGS)
 
 
 def test_presets_look_the_same_in_every_figure():
-  alone = compare_figure.looks(['promp_taypo2'])
+  alone = curve_figure.looks(['promp_taypo2'])
   labels = ['promp', 'promp+reuse=2', 'promp_taypo2', 'promp+reuse=4']
-  among = compare_figure.looks(labels)
+  among = curve_figure.looks(labels)
   assert alone['promp_taypo2'] == among['promp_taypo2']
   assert len({look.color for look in among.values()}) == 4
   assert among['promp+reuse=4'].label == 'PROMP, reuse 4'
@@ -120,6 +118,6 @@ def test_presets_look_the_same_in_every_figure():
 
 def test_many_variants_can_be_told_apart():
   labels = ['promp', *(f'promp+reuse={i}' for i in range(12))]
-  found = compare_figure.looks(labels).values()
+  found = curve_figure.looks(labels).values()
   assert len({(look.color, look.linestyle) for look in found}) == 13
   assert all(isinstance(look, plotting.Style) for look in found)

@@ -11,11 +11,11 @@ import time
 
 import pytest
 
-from acme_metarl.launchers import (
-  compare_jobs,
-  compare_processes,
-  compare_runs,
-  run_config,
+from acme_metarl.launchers import run_config
+from acme_metarl.launchers.comparison import (
+  job_making,
+  processes,
+  stored_runs,
 )
 
 _FINISHES = """
@@ -47,7 +47,7 @@ _IGNORES = _WAITS.replace(
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-  monkeypatch.setattr(compare_processes, '_POLL_SECONDS', 0.02)
+  monkeypatch.setattr(processes, '_POLL_SECONDS', 0.02)
 
 
 def _job(tmp_path, seed, script):
@@ -55,14 +55,14 @@ def _job(tmp_path, seed, script):
   algorithm = dataclasses.replace(config.agent.algorithm, num_iterations=5)
   agent = dataclasses.replace(config.agent, algorithm=algorithm)
   config = dataclasses.replace(config, agent=agent)
-  run = compare_runs.Run('promp', config, tmp_path / f'seed_{seed}')
+  run = stored_runs.Run('promp', config, tmp_path / f'seed_{seed}')
   command = (sys.executable, '-c', script, str(run.directory))
-  return compare_jobs.Job((run,), 'train', command)
+  return job_making.Job((run,), 'train', command)
 
 
 def _execute(jobs, num_parallel=1):
   runs = [run for job in jobs for run in job.runs]
-  return compare_processes.execute(jobs, num_parallel, runs)
+  return processes.execute(jobs, num_parallel, runs)
 
 
 def test_one_failure_does_not_end_the_others(tmp_path, capfd):

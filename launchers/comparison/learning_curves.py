@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from acme_metarl import presets
-from acme_metarl.launchers import compare_runs
+from acme_metarl.launchers.comparison import stored_runs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Curve:
     return float(np.mean(trained[-count:] if trained.size else values))
 
 
-def point_rows(runs: Sequence[compare_runs.Run]) -> list[dict[str, Any]]:
+def point_rows(runs: Sequence[stored_runs.Run]) -> list[dict[str, Any]]:
   """Rows of `curves.csv`: one per run, evaluation and number of inner steps.
 
   Args:
@@ -66,7 +66,7 @@ def point_rows(runs: Sequence[compare_runs.Run]) -> list[dict[str, Any]]:
       **row,
     }
     for run in ordered
-    for row in compare_runs.evaluation_rows(run.directory)
+    for row in stored_runs.evaluation_rows(run.directory)
     if row['iteration'] <= run.config.num_iterations
   ]
 
@@ -79,7 +79,7 @@ def _legend_order(label: str) -> Any:
 
 
 def by_environment(
-  rows: Sequence[Mapping[str, Any]], runs: Sequence[compare_runs.Run]
+  rows: Sequence[Mapping[str, Any]], runs: Sequence[stored_runs.Run]
 ) -> dict[str, dict[str, list[Curve]]]:
   """Sorts points.
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from acme_metarl.launchers import compare_curves, outputs, plotting
+from acme_metarl.launchers import outputs, plotting
+from acme_metarl.launchers.comparison import learning_curves
 
 # One look per published algorithm: the trust region is dashed.
 _LOOKS = {
@@ -61,7 +62,7 @@ def looks(labels: Sequence[str]) -> dict[str, plotting.Style]:
 def draw(
   path: pathlib.Path,
   environment: str,
-  by_label: Mapping[str, Sequence[compare_curves.Curve]],
+  by_label: Mapping[str, Sequence[learning_curves.Curve]],
 ) -> None:
   """Draws mean ± standard deviation over seeds, as in Tang et al. (2021).
 
@@ -89,7 +90,7 @@ def draw(
 
 
 def _title(
-  environment: str, algorithms: Iterable[Sequence[compare_curves.Curve]]
+  environment: str, algorithms: Iterable[Sequence[learning_curves.Curve]]
 ) -> str:
   counts = sorted({len(seeds) for seeds in algorithms})
   number = '–'.join(str(x) for x in dict.fromkeys((counts[0], counts[-1])))
@@ -100,13 +101,13 @@ def _title(
 
 
 def _draw_curve(
-  axes: Any, seeds: Sequence[compare_curves.Curve], look: plotting.Style
+  axes: Any, seeds: Sequence[learning_curves.Curve], look: plotting.Style
 ) -> None:
   if not all(curve.is_finished for curve in seeds):
     label = f'{look.label} (unfinished)'
   else:
     label = look.label
-  steps, mean, std, count = compare_curves.over_seeds(seeds)
+  steps, mean, std, count = learning_curves.over_seeds(seeds)
   is_whole = count == len(seeds)
   plotting.curve(
     axes,

@@ -5,12 +5,12 @@ import math
 import pathlib
 from typing import Any, NamedTuple
 
-from acme_metarl.launchers import (
-  compare_curves,
-  compare_figure,
-  compare_origin,
-  compare_runs,
-  outputs,
+from acme_metarl.launchers import outputs
+from acme_metarl.launchers.comparison import (
+  curve_figure,
+  learning_curves,
+  origin,
+  stored_runs,
 )
 
 CURVES_CSV = 'curves.csv'
@@ -35,7 +35,7 @@ class Settings(NamedTuple):
 
 def write(
   output: pathlib.Path,
-  runs: Sequence[compare_runs.Run],
+  runs: Sequence[stored_runs.Run],
   settings: Settings,
 ) -> str:
   """Writes tables and figures.
@@ -51,26 +51,26 @@ def write(
   Raises:
     ValueError: if nothing is stored yet.
   """
-  rows = compare_curves.point_rows(runs)
+  rows = learning_curves.point_rows(runs)
   if not rows:
     raise ValueError(
-      f'no run in {str(output / compare_runs.RUNS)!r} has an evaluation yet.'
+      f'no run in {str(output / stored_runs.RUNS)!r} has an evaluation yet.'
     )
   outputs.write_csv(output / CURVES_CSV, rows)
-  found = compare_curves.by_environment(rows, runs)
+  found = learning_curves.by_environment(rows, runs)
   summary = []
   for environment, by_label in found.items():
-    summary += compare_curves.summary_rows(environment, by_label, *settings)
-    compare_figure.draw(output / f'{environment}.png', environment, by_label)
+    summary += learning_curves.summary_rows(environment, by_label, *settings)
+    curve_figure.draw(output / f'{environment}.png', environment, by_label)
   outputs.write_csv(output / FINAL_RETURNS_CSV, summary)
   text = table(summary, settings)
   missing = [
-    r.name for r in runs if compare_runs.last_evaluation(r.directory) < 0
+    r.name for r in runs if stored_runs.last_evaluation(r.directory) < 0
   ]
   if missing:
     text += f'\nNot evaluated yet: {", ".join(missing)}.\n'
   outputs.write(output / FINAL_RETURNS_MD, text.encode())
-  outputs.write_json(output / VERSIONS_JSON, compare_origin.summary(runs))
+  outputs.write_json(output / VERSIONS_JSON, origin.summary(runs))
   return text
 
 
@@ -90,7 +90,7 @@ def table(summary: Sequence[Mapping[str, Any]], settings: Settings) -> str:
   ]
   if settings.reference:
     lines[-1] += (
-      f' Differences are to {compare_figure.title(settings.reference)}, seed'
+      f' Differences are to {curve_figure.title(settings.reference)}, seed'
       ' by seed.'
     )
   if unfinished:
@@ -118,7 +118,7 @@ def _cells(
     mark = ' (!)' if row['num_unfinished'] else ''
     cells.append(
       [
-        compare_figure.title(row['algorithm']),
+        curve_figure.title(row['algorithm']),
         str(row['num_seeds']),
         f'{row["num_iterations"]}{mark}',
         *(_interval(row, name) for name in columns),

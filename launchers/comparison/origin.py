@@ -10,7 +10,8 @@ import shlex
 import sys
 from typing import Any
 
-from acme_metarl.launchers import compare_runs, outputs
+from acme_metarl.launchers import outputs
+from acme_metarl.launchers.comparison import stored_runs
 
 # In a run's directory: who made it.
 MADE_BY_JSON = 'made_by.json'
@@ -60,7 +61,7 @@ def _portable(text: str) -> str:
   return text.replace(f'{pathlib.Path.cwd()}{os.sep}', '')
 
 
-def note(run: compare_runs.Run) -> None:
+def note(run: stored_runs.Run) -> None:
   """Adds this command to those that made a run, in its directory."""
   entries = _made_by(run)
   entry = {'command': command(), 'versions': versions()}
@@ -68,7 +69,7 @@ def note(run: compare_runs.Run) -> None:
     outputs.write_json(run.directory / MADE_BY_JSON, [*entries, entry])
 
 
-def summary(runs: Sequence[compare_runs.Run]) -> dict[str, Any]:
+def summary(runs: Sequence[stored_runs.Run]) -> dict[str, Any]:
   """What made this report, and what made the runs.
 
   Args:
@@ -97,6 +98,6 @@ def summary(runs: Sequence[compare_runs.Run]) -> dict[str, Any]:
   }
 
 
-def _made_by(run: compare_runs.Run) -> list[dict[str, Any]]:
+def _made_by(run: stored_runs.Run) -> list[dict[str, Any]]:
   path = run.directory / MADE_BY_JSON
   return json.loads(path.read_text(encoding='utf-8')) if path.exists() else []

@@ -6,19 +6,15 @@ import sys
 
 import pytest
 
-from acme_metarl.launchers import (
-  checkpointing,
-  compare_jobs,
-  compare_runs,
-  run_config,
-)
+from acme_metarl.launchers import checkpointing, run_config
+from acme_metarl.launchers.comparison import job_making, stored_runs
 
 
 def _runs(tmp_path, label='promp', seeds=(0, 1, 2), reuse=1, **fields):
   config = run_config.RunConfig(**fields)
   agent = dataclasses.replace(config.agent, reuse=reuse)
   return [
-    compare_runs.Run(
+    stored_runs.Run(
       label,
       dataclasses.replace(config, agent=agent, seed=seed),
       tmp_path / config.environment / label / f'seed_{seed}',
@@ -30,15 +26,15 @@ def _runs(tmp_path, label='promp', seeds=(0, 1, 2), reuse=1, **fields):
 
 def _store(run, step, launcher):
   metadata = (
-    {'environment': {}} if launcher == compare_runs.TRAIN else {'key': [0, 1]}
+    {'environment': {}} if launcher == stored_runs.TRAIN else {'key': [0, 1]}
   )
   checkpointing.Checkpointer(run.directory / run_config.CHECKPOINTS).save(
     step, {}, metadata
   )
 
 
-def _make(runs, runner=compare_jobs.AUTO, num_parallel=1, num_devices=None):
-  return compare_jobs.make_jobs(runs, runner, num_parallel, num_devices)
+def _make(runs, runner=job_making.AUTO, num_parallel=1, num_devices=None):
+  return job_making.make_jobs(runs, runner, num_parallel, num_devices)
 
 
 def test_new_seeds_share_a_process(tmp_path):
@@ -59,7 +55,7 @@ def test_new_seeds_share_a_process(tmp_path):
 def test_only_neighbours_that_came_equally_far_share_a_process(tmp_path):
   runs = _runs(tmp_path, seeds=(0, 1, 3, 4, 5)) + _runs(tmp_path, 'other', [6])
   for run in runs[3:5]:
-    _store(run, 50, compare_runs.TRAIN_ON_DEVICE)
+    _store(run, 50, stored_runs.TRAIN_ON_DEVICE)
   jobs = _make(runs)
   seeds = [[run.seed for run in job.runs] for job in jobs]
   assert seeds == [[0, 1], [3], [4, 5], [6]]
@@ -74,15 +70,15 @@ def test_the_agent_makes_what_the_device_cannot(tmp_path):
   assert [job.launcher for job in jobs] == ['train'] * 4
   for runs in (reused, on_host):
     with pytest.raises(ValueError, match='cannot train on the device'):
-      _make(runs, compare_runs.TRAIN_ON_DEVICE)
+      _make(runs, stored_runs.TRAIN_ON_DEVICE)
 
 
 def test_goes_on_with_the_launcher_that_began(tmp_path):
   runs = _runs(tmp_path, seeds=(0, 1))
-  _store(runs[0], 50, compare_runs.TRAIN)
+  _store(runs[0], 50, stored_runs.TRAIN)
   assert [job.launcher for job in _make(runs)] == ['train', 'train_on_device']
   with pytest.raises(ValueError, match='was begun by train'):
-    _make(runs, compare_runs.TRAIN_ON_DEVICE)
+    _make(runs, stored_runs.TRAIN_ON_DEVICE)
   assert [job.launcher for job in _make(runs, 'train')] == ['train', 'train']
 
 

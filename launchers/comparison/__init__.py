@@ -1,0 +1,1 @@
+"""What is behind `compare`: runs, the processes that make them, the report."""
