@@ -88,8 +88,8 @@ _RUNNER = flags.DEFINE_enum(
 _NUM_PARALLEL = flags.DEFINE_integer(
   'num_parallel',
   1,
-  'Processes at once; they share the cores out, which else share out the tasks '
-  'or the seeds of one process.',
+  'Processes at once, each with its share of the cores. One per core is the '
+  'fastest; a single process shares its tasks or its seeds out to all cores.',
 )
 _ONLY_REPORT = flags.DEFINE_bool(
   'only_report',
@@ -184,9 +184,7 @@ def _make_runs(runs: Sequence[stored_runs.Run]) -> processes.Outcome:
     ValueError: if it cannot be made here.
   """
   to_do = [run for run in runs if not run.is_finished]
-  jobs = job_making.make_jobs(
-    to_do, _RUNNER.value, _NUM_PARALLEL.value, FLAGS.num_devices
-  )
+  jobs = job_making.make_jobs(to_do, _RUNNER.value)
   needs_agent = any(job.launcher == stored_runs.TRAIN for job in jobs)
   if needs_agent and not importlib.util.find_spec('reverb'):
     raise ValueError(

@@ -7,7 +7,6 @@ with one in company up to rounding, which training amplifies.
 
 from collections.abc import Sequence
 import itertools
-import os
 import pathlib
 import sys
 from typing import Any, NamedTuple
@@ -49,21 +48,13 @@ class Job(NamedTuple):
     return self.runs[0].directory / OUTPUT_LOG
 
 
-def make_jobs(
-  runs: Sequence[stored_runs.Run],
-  runner: str,
-  num_parallel: int,
-  num_devices: int | None,
-) -> list[Job]:
+def make_jobs(runs: Sequence[stored_runs.Run], runner: str) -> list[Job]:
   """Puts the work together.
 
   Args:
     runs: that are to be made or continued.
     runner: one of `RUNNERS`; `auto` trains on the device what can, and goes on
       with what is stored by the launcher that it began with.
-    num_parallel: jobs at once.
-    num_devices: CPU devices of a job, if the runs say so; None shares the
-      cores out.
 
   Returns:
     Jobs in the order of the runs.
@@ -86,12 +77,7 @@ def make_jobs(
     [item for _, item in group]
     for _, group in itertools.groupby(enumerate(todo), _group_key)
   ]
-  num_parallel = min(num_parallel, len(groups))
-  extra = ()
-  if num_devices is None and num_parallel > 1:
-    share = max(len(os.sched_getaffinity(0)) // num_parallel, 1)
-    extra = (f'--num_devices={share}',)
-  return [_job(group, extra) for group in groups]
+  return [_job(group) for group in groups]
 
 
 def _steps_on_host(run: stored_runs.Run) -> bool:
@@ -140,7 +126,7 @@ def _group_key(numbered: tuple[int, _ToDo]) -> Any:
   return run.environment, run.label, run.seed - index, step
 
 
-def _job(group: Sequence[_ToDo], extra: Sequence[str]) -> Job:
+def _job(group: Sequence[_ToDo]) -> Job:
   runs = tuple(run for run, *_ in group)
   first, launcher, _ = group[0]
   if len(runs) == 1:
@@ -154,7 +140,6 @@ def _job(group: Sequence[_ToDo], extra: Sequence[str]) -> Job:
     *first.arguments,
     f'--seed={first.seed}',
     *own,
-    *extra,
     # Starts anew where there is no checkpoint yet.
     '--resume',
   )

@@ -1,6 +1,6 @@
 """Runs the processes of a comparison, and shows how far they are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 import contextlib
 import fcntl
 import os
@@ -26,13 +26,14 @@ _POLL_SECONDS = 0.5
 class _Child:
   """A process, and the log that nobody else may write meanwhile."""
 
-  def __init__(self, job: job_making.Job):
-    """Starts the process.
+  def __init__(self, job: job_making.Job, cores: set[int]):
+    """Starts the process on some of the cores.
 
     Raises:
       BlockingIOError: if another process is making one of the runs.
     """
     self.job = job
+    self.cores = cores
     with contextlib.ExitStack() as stack:
       logs = []
       for run in job.runs:
@@ -47,6 +48,9 @@ class _Child:
       for log in logs[1:]:
         log.write(f'See {job.log}.\n'.encode())
         log.flush()
+      for run in job.runs:
+        origin.note(run)
+      stack.enter_context(_running_on(cores))
       self._process = subprocess.Popen(
         job.command,
         stdin=subprocess.DEVNULL,
@@ -81,6 +85,17 @@ class _Child:
     self._process.wait()
 
 
+@contextlib.contextmanager
+def _running_on(cores: set[int]) -> Iterator[None]:
+  """What is started inside inherits these cores."""
+  before = os.sched_getaffinity(0)
+  os.sched_setaffinity(0, cores)
+  try:
+    yield
+  finally:
+    os.sched_setaffinity(0, before)
+
+
 class Outcome(NamedTuple):
   """What became of the jobs.
 
@@ -102,7 +117,8 @@ def execute(
 
   Args:
     jobs: to do.
-    num_parallel: how many at once.
+    num_parallel: how many at once; each keeps to its share of the cores, where
+      threads of the others would be in the way of its own.
     all_runs: that progress is shown of.
 
   Returns:
@@ -110,6 +126,7 @@ def execute(
   """
   waiting, failures = list(jobs), {}
   children: list[_Child] = []
+  shares = _share_cores(min(num_parallel, len(jobs)))
   stop = stopping.StopRequest()
   interval = 0.5 if sys.stderr.isatty() else 30.0
   with (
@@ -118,12 +135,16 @@ def execute(
   ):
     try:
       while (waiting and not stop) or children:
-        while waiting and not stop and len(children) < num_parallel:
-          _start(waiting.pop(0), children, failures, progress)
+        while waiting and not stop and shares:
+          child = _start(waiting.pop(0), shares[-1], failures, progress)
+          if child is not None:
+            children.append(child)
+            shares.pop()
         time.sleep(_POLL_SECONDS)
         progress.update()
         for child in [c for c in children if not c.is_running]:
           children.remove(child)
+          shares.append(child.cores)
           if not stop:
             _finish(child, failures, progress)
         if stop and children:
@@ -135,17 +156,25 @@ def execute(
   return Outcome(failures, stop.signal_name)
 
 
-def _start(job, children, failures, progress) -> None:
+def _share_cores(num_parallel: int) -> list[set[int]]:
+  """Cores for each of the processes at once, at least one."""
+  cores = sorted(os.sched_getaffinity(0))
+  return [
+    set(cores[index % len(cores) :: num_parallel])
+    for index in range(num_parallel)
+  ]
+
+
+def _start(job, cores, failures, progress) -> _Child | None:
   try:
-    children.append(_Child(job))
-    for run in job.runs:
-      origin.note(run)
+    return _Child(job, cores)
   except BlockingIOError:
     failures[job.name] = 'another process is making it at this moment'
     progress.say(f'{job.name}: {failures[job.name]}.')
   except OSError as error:
     failures[job.name] = f'cannot start it ({error})'
     progress.say(f'{job.name}: {failures[job.name]}.')
+  return None
 
 
 def _finish(child, failures, progress) -> None:

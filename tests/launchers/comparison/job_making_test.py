@@ -1,7 +1,6 @@
 """Which processes make the runs of a comparison."""
 
 import dataclasses
-import os
 import sys
 
 import pytest
@@ -33,8 +32,8 @@ def _store(run, step, launcher):
   )
 
 
-def _make(runs, runner=job_making.AUTO, num_parallel=1, num_devices=None):
-  return job_making.make_jobs(runs, runner, num_parallel, num_devices)
+def _make(runs, runner=job_making.AUTO):
+  return job_making.make_jobs(runs, runner)
 
 
 def test_new_seeds_share_a_process(tmp_path):
@@ -80,16 +79,3 @@ def test_goes_on_with_the_launcher_that_began(tmp_path):
   with pytest.raises(ValueError, match='was begun by train'):
     _make(runs, stored_runs.TRAIN_ON_DEVICE)
   assert [job.launcher for job in _make(runs, 'train')] == ['train', 'train']
-
-
-def test_processes_share_the_cores_out(tmp_path):
-  runs = _runs(tmp_path, seeds=(0, 2, 4))
-  cores = len(os.sched_getaffinity(0))
-  for job in _make(runs, num_parallel=2):
-    assert f'--num_devices={max(cores // 2, 1)}' in job.command
-  # Nothing to share, or shared out by the user, in the runs' own arguments.
-  for job in (
-    *_make(runs[:1], num_parallel=2),
-    *_make(runs, num_parallel=2, num_devices=5),
-  ):
-    assert not any('num_devices' in argument for argument in job.command)

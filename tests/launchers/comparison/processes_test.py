@@ -84,6 +84,31 @@ def test_one_failure_does_not_end_the_others(tmp_path, capfd):
   assert 'acme_metarl.launchers.compare' in made_by['command']
 
 
+def test_processes_share_the_cores_out(tmp_path):
+  cores = os.sched_getaffinity(0)
+  note_cores = _FINISHES + (
+    'import os\n'
+    'text = " ".join(map(str, os.sched_getaffinity(0)))\n'
+    '(directory / "cores").write_text(text)\n'
+  )
+  jobs = [_job(tmp_path, i, note_cores) for i in range(5)]
+
+  def cores_of(num_jobs, num_parallel):
+    assert not _execute(jobs[:num_jobs], num_parallel).failures
+    texts = [
+      (tmp_path / f'seed_{i}' / 'cores').read_text() for i in range(num_jobs)
+    ]
+    return [{int(core) for core in text.split()} for text in texts]
+
+  shares = cores_of(5, num_parallel=2)
+  assert set.union(*shares) == cores
+  if len(cores) > 1:
+    assert all(share < cores for share in shares)
+  assert all(cores_of(5, num_parallel=len(cores) + 2))  # More than there are.
+  assert cores_of(1, num_parallel=2) == [cores]  # Nothing to share.
+  assert os.sched_getaffinity(0) == cores
+
+
 def _signal_when(paths, *numbers):
   """Sends signals to this process once the files exist."""
 
