@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Sequence
 import pathlib
-import sys
-from typing import Any, TypeVar
+from typing import Any
 
 from absl import flags
 import numpy as np
 import tqdm
 
 from acme_metarl import derivative_accuracy, meta_gradient_bias
-from acme_metarl.launchers import outputs, plotting
+from acme_metarl.launchers import outputs, plotting, studies
 
 # Half of the time to compile on a CPU, and no slower code.
 COMPILER_OPTIONS = {'xla_backend_optimization_level': 1}
@@ -21,25 +20,6 @@ SAME_HESSIAN = 'doubly robust, second and\nthird order coincide'
 
 Row = dict[str, Any]
 Measured = tuple[meta_gradient_bias.Case, meta_gradient_bias.Measurement]
-_Number = TypeVar('_Number', int, float)
-
-
-def numbers(
-  flag: flags.FlagHolder[list[str]], convert: Callable[[str], _Number]
-) -> tuple[_Number, ...]:
-  """Returns the numbers of a list flag, each once.
-
-  Raises:
-    ValueError: with a sentence for the user, if something is no number.
-  """
-  kind = {int: 'whole numbers', float: 'numbers'}[convert]
-  try:
-    return tuple(dict.fromkeys(convert(x) for x in flag.value))
-  except ValueError as error:
-    raise ValueError(
-      f'--{flag.name} is {",".join(flag.value)!r}; it needs {kind} with commas '
-      'between them.'
-    ) from error
 
 
 def estimators(flag: flags.FlagHolder[list[str]]) -> tuple[str, ...]:
@@ -66,9 +46,9 @@ def measure(
     [meta_gradient_bias.Case, Callable[[], Any]], meta_gradient_bias.Measurement
   ],
   cases: Sequence[meta_gradient_bias.Case],
-  partial: pathlib.Path,
+  directory: pathlib.Path,
 ) -> list[Measured]:
-  """Measures cases with a progress bar; rows so far are in `partial`."""
+  """Measures cases with a progress bar; keeps the rows so far."""
   measured, rows = [], []
   total = sum(case.num_batches for case in cases)
   with tqdm.tqdm(total=total, unit='batch', desc='compiling') as bar:
@@ -77,7 +57,7 @@ def measure(
       bar.set_description(f'{case.study}, {case.series}', refresh=False)
       rows.append(meta_gradient_bias.row(*measured[-1]))
       if len(rows) % 20 == 0:
-        outputs.write_json(partial, rows)
+        outputs.write_json(directory / studies.PARTIAL, rows)
   return measured
 
 
@@ -204,13 +184,3 @@ def bias_and_variance(
       axes.plot([], [], color=look.color, marker=look.marker, label=look.label)
   axes.set_yscale('log')
   return unseen
-
-
-def exit_with(name: str, error: Exception, directory: Any = None) -> None:
-  """Ends the program with one sentence."""
-  if isinstance(error, OSError):
-    sys.exit(
-      f'{name}: cannot write to {str(directory)!r} ({error.strerror}); what '
-      'was saved before is still there.'
-    )
-  sys.exit(f'{name}: {error}')

@@ -25,7 +25,7 @@ from acme_metarl import (
   intrinsic_reward,
   meta_gradient_bias,
 )
-from acme_metarl.launchers import bias_studies, outputs, plotting
+from acme_metarl.launchers import bias_studies, outputs, plotting, studies
 
 _NAME = 'intrinsic_reward'
 
@@ -93,7 +93,7 @@ class Plan(NamedTuple):
 def plan_from_flags() -> Plan:
   """Returns the plan, or raises `ValueError` with what to do instead."""
   names = bias_studies.estimators(_ESTIMATORS)
-  steps = bias_studies.numbers(_NUM_INNER_STEPS, int)
+  steps = studies.numbers(_NUM_INNER_STEPS, int)
   cases = []
   for num_steps in steps:
     settings = intrinsic_reward.Settings(
@@ -110,7 +110,7 @@ def plan_from_flags() -> Plan:
       _COLUMN.value,
       names,
       'num_trajectories',
-      bias_studies.numbers(_NUM_TRAJECTORIES, int),
+      studies.numbers(_NUM_TRAJECTORIES, int),
       settings,
       _NUM_TRIALS.value,
     )
@@ -163,27 +163,17 @@ def draw(rows: Sequence[bias_studies.Row], path: pathlib.Path) -> None:
     outputs.write_figure(path, figure)
 
 
+def make(plan: Plan, directory: pathlib.Path) -> list[str]:
+  """Measures, writes and draws; returns the names of files."""
+  measured = bias_studies.measure(plan.measure, plan.cases, directory)
+  rows = bias_studies.rounded([meta_gradient_bias.row(*x) for x in measured])
+  names = studies.write(directory, rows, rows)
+  draw(rows, directory / 'intrinsic_reward.png')
+  return [*names, 'intrinsic_reward.png']
+
+
 def main(argv: Sequence[str]) -> None:
-  try:
-    if len(argv) > 1:
-      raise ValueError(f'unexpected argument {argv[1]!r}; use flags only.')
-    plan = plan_from_flags()
-    directory = outputs.writable_directory(_OUTPUT.value)
-  except ValueError as error:
-    bias_studies.exit_with(_NAME, error)
-  try:
-    partial = directory / 'results.partial.json'
-    measured = bias_studies.measure(plan.measure, plan.cases, partial)
-    rows = bias_studies.rounded([meta_gradient_bias.row(*x) for x in measured])
-    outputs.write_json(directory / 'results.json', rows)
-    outputs.write_csv(directory / 'results.csv', rows)
-    draw(rows, directory / 'intrinsic_reward.png')
-    partial.unlink(missing_ok=True)
-  except OSError as error:
-    bias_studies.exit_with(_NAME, error, directory)
-  print(
-    f'Wrote results.json, results.csv and intrinsic_reward.png to {directory}.'
-  )
+  studies.main(_NAME, argv, _OUTPUT, plan_from_flags, make)
 
 
 if __name__ == '__main__':

@@ -40,7 +40,7 @@ from acme_metarl.launchers import (
   bias_studies,
   meta_gradient_bias_analysis,
   meta_gradient_bias_figures,
-  outputs,
+  studies,
 )
 
 _NAME = 'meta_gradient_bias'
@@ -246,7 +246,7 @@ def _decomposition() -> list[meta_gradient_bias.Case]:
   return meta_gradient_bias.decomposition(
     bias_studies.estimators(_ESTIMATORS),
     tuple(dict.fromkeys(_COLUMNS.value)),
-    bias_studies.numbers(_NUM_TRAJECTORIES, int),
+    studies.numbers(_NUM_TRAJECTORIES, int),
     _settings(
       step_size=_STEP_SIZE.value, num_inner_steps=_NUM_INNER_STEPS.value
     ),
@@ -284,7 +284,7 @@ def _compositional() -> list[meta_gradient_bias.Case]:
       'inner',
       bias_studies.estimators(_BIAS_ESTIMATORS),
       variable,
-      bias_studies.numbers(flag, convert),
+      studies.numbers(flag, convert),
       _settings(**{**_BIAS_SETTINGS, **changes}),
       _BIAS_TRIALS.value,
     )
@@ -298,11 +298,11 @@ def _hessian() -> list[meta_gradient_bias.Case]:
     'hessian',
     bias_studies.estimators(_ESTIMATORS),
     'num_inner_steps',
-    bias_studies.numbers(_HESSIAN_INNER_STEPS, int),
+    studies.numbers(_HESSIAN_INNER_STEPS, int),
     _settings(**_BIAS_SETTINGS),
     _HESSIAN_TRIALS.value,
   )
-  for num_steps in bias_studies.numbers(_ERROR_INNER_STEPS, int):
+  for num_steps in studies.numbers(_ERROR_INNER_STEPS, int):
     settings = {**_BIAS_SETTINGS, 'num_inner_steps': num_steps}
     cases += meta_gradient_bias.sweep(
       'hessian',
@@ -310,7 +310,7 @@ def _hessian() -> list[meta_gradient_bias.Case]:
       'hessian',
       [meta_gradient_bias.EXACT],
       'hessian_error',
-      bias_studies.numbers(_HESSIAN_ERRORS, float),
+      studies.numbers(_HESSIAN_ERRORS, float),
       _settings(**settings, hessian_error_noise=_HESSIAN_ERROR_NOISE.value),
       _HESSIAN_TRIALS.value,
     )
@@ -328,7 +328,7 @@ def _off_policy() -> list[meta_gradient_bias.Case]:
       column,
       bias_studies.estimators(_ESTIMATORS),
       'off_policyness',
-      bias_studies.numbers(_OFF_POLICYNESS, float),
+      studies.numbers(_OFF_POLICYNESS, float),
       _settings(
         step_size=_STEP_SIZE.value,
         num_inner_steps=_NUM_INNER_STEPS.value,
@@ -359,8 +359,7 @@ def run(plan: Plan, directory: pathlib.Path) -> dict[str, Any]:
     chosen = measure_reference if case.study == 'reference' else measure
     return chosen(case, on_batch)
 
-  partial = directory / 'results.partial.json'
-  measured = bias_studies.measure(measure_case, plan.cases, partial)
+  measured = bias_studies.measure(measure_case, plan.cases, directory)
   rows = bias_studies.rounded([meta_gradient_bias.row(*x) for x in measured])
   return {
     'setting': {
@@ -378,24 +377,15 @@ def run(plan: Plan, directory: pathlib.Path) -> dict[str, Any]:
   }
 
 
+def make(plan: Plan, directory: pathlib.Path) -> list[str]:
+  """Measures, writes and draws; returns the names of files."""
+  results = run(plan, directory)
+  names = studies.write(directory, results, results['rows'])
+  return [*names, *meta_gradient_bias_figures.draw(results, directory)]
+
+
 def main(argv: Sequence[str]) -> None:
-  try:
-    if len(argv) > 1:
-      raise ValueError(f'unexpected argument {argv[1]!r}; use flags only.')
-    plan = plan_from_flags()
-    directory = outputs.writable_directory(_OUTPUT.value)
-  except ValueError as error:
-    bias_studies.exit_with(_NAME, error)
-  try:
-    results = run(plan, directory)
-    outputs.write_json(directory / 'results.json', results)
-    outputs.write_csv(directory / 'results.csv', results['rows'])
-    names = meta_gradient_bias_figures.draw(results, directory)
-    (directory / 'results.partial.json').unlink(missing_ok=True)
-  except OSError as error:
-    bias_studies.exit_with(_NAME, error, directory)
-  names = ', '.join(['results.json', 'results.csv', *names])
-  print(f'Wrote {names} to {directory}.')
+  studies.main(_NAME, argv, _OUTPUT, plan_from_flags, make)
 
 
 if __name__ == '__main__':

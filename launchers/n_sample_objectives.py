@@ -17,7 +17,6 @@ writes into the output directory
 """
 
 from collections.abc import Iterator, Sequence
-import logging
 import pathlib
 from typing import Any, NamedTuple
 
@@ -27,7 +26,7 @@ import numpy as np
 import tqdm
 
 from acme_metarl import n_sample_toy as toy
-from acme_metarl.launchers import bias_studies, outputs, plotting
+from acme_metarl.launchers import outputs, plotting, studies
 
 _NAME = 'n_sample_objectives'
 
@@ -126,7 +125,7 @@ def plan_from_flags() -> Plan:
   plan = Plan(
     _THETA.value,
     _SCALE.value,
-    tuple(sorted(bias_studies.numbers(_NUM_SAMPLES, int))),
+    tuple(sorted(studies.numbers(_NUM_SAMPLES, int))),
     _FIT_FROM.value,
     _NUM_REPLICATIONS.value,
     tuple(dict.fromkeys(_ESTIMATORS.value)),
@@ -414,27 +413,16 @@ def _draw_optimisation(axes: Any, plan: Plan, rows: Sequence[_Row]) -> None:
   )
 
 
-def main(argv: Sequence[str]) -> None:
-  try:
-    if len(argv) > 1:
-      raise ValueError(f'unexpected argument {argv[1]!r}; use flags only.')
-    plan = plan_from_flags()
-    directory = outputs.writable_directory(_OUTPUT.value)
-  except ValueError as error:
-    bias_studies.exit_with(_NAME, error)
-  # Else JAX tells about every kind of device that is not there.
-  logging.getLogger('jax').setLevel(logging.WARNING)
+def make(plan: Plan, directory: pathlib.Path) -> list[str]:
+  """Runs, writes and draws; returns the names of files."""
   results = run(plan)
-  try:
-    outputs.write_json(directory / 'results.json', results)
-    outputs.write_csv(directory / 'results.csv', results['moments'])
-    draw(plan, results, directory / 'n_sample_objectives.png')
-  except OSError as error:
-    bias_studies.exit_with(_NAME, error, directory)
-  print(
-    'Wrote results.json, results.csv and n_sample_objectives.png to '
-    f'{directory}.'
-  )
+  names = studies.write(directory, results, results['moments'])
+  draw(plan, results, directory / 'n_sample_objectives.png')
+  return [*names, 'n_sample_objectives.png']
+
+
+def main(argv: Sequence[str]) -> None:
+  studies.main(_NAME, argv, _OUTPUT, plan_from_flags, make)
 
 
 if __name__ == '__main__':

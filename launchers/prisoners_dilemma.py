@@ -26,7 +26,6 @@ Conditions:
 from collections.abc import Sequence
 import dataclasses
 import functools
-import logging
 import pathlib
 import time
 from typing import Any, NamedTuple
@@ -41,6 +40,7 @@ from acme_metarl.launchers import (
   bias_studies,
   outputs,
   prisoners_dilemma_figure,
+  studies,
 )
 
 FLAGS = flags.FLAGS
@@ -175,7 +175,7 @@ def plan_from_flags() -> Plan:
       raise ValueError(
         f'--{name} is {FLAGS[name].value}; it needs to be at least {least}.'
       )
-  report_at = sorted(bias_studies.numbers(_REPORT_AT, int))
+  report_at = sorted(studies.numbers(_REPORT_AT, int))
   if any(not 0 <= x for x in report_at):
     raise ValueError(
       f'--report_at is {",".join(_REPORT_AT.value)!r}; it needs numbers of at '
@@ -195,7 +195,7 @@ def plan_from_flags() -> Plan:
 
 
 def _conditions() -> tuple[Condition, ...]:
-  num_lookaheads = sorted(bias_studies.numbers(_NUM_LOOKAHEADS, int))
+  num_lookaheads = sorted(studies.numbers(_NUM_LOOKAHEADS, int))
   if not num_lookaheads:
     raise ValueError('--num_lookaheads is empty; give at least one number.')
   if not _CONDITIONS.value:
@@ -250,7 +250,6 @@ def _config(
 
 def run(plan: Plan, directory: pathlib.Path) -> dict[str, Any]:
   """Runs all conditions with a progress bar; returns the JSON's content."""
-  partial = directory / 'results.partial.json'
   rows = []
   per_condition = plan.num_updates + plan.num_shared_updates
   with tqdm.tqdm(
@@ -259,7 +258,7 @@ def run(plan: Plan, directory: pathlib.Path) -> dict[str, Any]:
     for condition in plan.conditions:
       bar.set_description(condition.label, refresh=True)
       rows.append(_run_condition(plan, condition, bar))
-      outputs.write_json(partial, rows)
+      outputs.write_json(directory / studies.PARTIAL, rows)
   settings = {
     'game': dataclasses.asdict(plan.game),
     'num_updates': plan.num_updates,
@@ -360,34 +359,21 @@ def _train(
   )
 
 
+def make(plan: Plan, directory: pathlib.Path) -> list[str]:
+  """Runs, writes and draws; returns the names of files."""
+  results = run(plan, directory)
+  conditions = results['conditions']
+  rows = [
+    {name: row[name] for name in row if name not in _JSON_ONLY}
+    for row in conditions
+  ]
+  names = studies.write(directory, results, rows)
+  prisoners_dilemma_figure.draw(conditions, directory / 'prisoners_dilemma.png')
+  return [*names, 'prisoners_dilemma.png']
+
+
 def main(argv: Sequence[str]) -> None:
-  try:
-    if len(argv) > 1:
-      raise ValueError(f'unexpected argument {argv[1]!r}; use flags only.')
-    plan = plan_from_flags()
-    directory = outputs.writable_directory(_OUTPUT.value)
-  except ValueError as error:
-    bias_studies.exit_with(_NAME, error)
-  # Else JAX tells about every kind of device that is not there.
-  logging.getLogger('jax').setLevel(logging.WARNING)
-  try:
-    results = run(plan, directory)
-    rows = results['conditions']
-    outputs.write_json(directory / 'results.json', results)
-    outputs.write_csv(
-      directory / 'results.csv',
-      [
-        {name: row[name] for name in row if name not in _JSON_ONLY}
-        for row in rows
-      ],
-    )
-    prisoners_dilemma_figure.draw(rows, directory / 'prisoners_dilemma.png')
-    (directory / 'results.partial.json').unlink(missing_ok=True)
-  except OSError as error:
-    bias_studies.exit_with(_NAME, error, directory)
-  print(
-    f'Wrote results.json, results.csv and prisoners_dilemma.png to {directory}.'
-  )
+  studies.main(_NAME, argv, _OUTPUT, plan_from_flags, make)
 
 
 if __name__ == '__main__':

@@ -14,18 +14,16 @@ writes into the output directory
 While it runs, the rows so far are in `results.partial.json`.
 """
 
-from collections.abc import Callable, Sequence
-import logging
+from collections.abc import Sequence
 import pathlib
-import sys
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from absl import app, flags
 import jax
 import tqdm
 
 from acme_metarl import derivative_accuracy
-from acme_metarl.launchers import outputs, plotting
+from acme_metarl.launchers import outputs, plotting, studies
 
 FLAGS = flags.FLAGS
 
@@ -66,7 +64,6 @@ _OUTPUT = flags.DEFINE_string(
   'output', 'results/figure1', 'Directory for results and figure.'
 )
 
-_Number = TypeVar('_Number', int, float)
 _Row = dict[str, Any]
 
 
@@ -96,24 +93,10 @@ class Plan(NamedTuple):
   seed: int
 
 
-def _numbers(
-  flag: flags.FlagHolder[list[str]], convert: Callable[[str], _Number]
-) -> tuple[_Number, ...]:
-  """Converts a list flag, each number once."""
-  kind = {int: 'whole numbers', float: 'numbers'}[convert]
-  try:
-    return tuple(dict.fromkeys(convert(x) for x in flag.value))
-  except ValueError as error:
-    raise ValueError(
-      f'--{flag.name} is {",".join(flag.value)!r}; it needs {kind} with commas '
-      'between them.'
-    ) from error
-
-
 def plan_from_flags() -> Plan:
   """Returns the plan, or raises `ValueError` with what to do instead."""
-  epsilons = _numbers(_EPSILONS, float)
-  num_trajectories = _numbers(_NUM_TRAJECTORIES, int)
+  epsilons = studies.numbers(_EPSILONS, float)
+  num_trajectories = studies.numbers(_NUM_TRAJECTORIES, int)
   point = derivative_accuracy.Point
   panel_ab = [point(x, _PANEL_NUM_TRAJECTORIES.value) for x in epsilons]
   panel_c = [point(_PANEL_EPSILON.value, n) for n in num_trajectories]
@@ -144,7 +127,6 @@ def plan_from_flags() -> Plan:
 
 def run(plan: Plan, directory: pathlib.Path) -> list[_Row]:
   """Runs the study with a progress bar; returns the rows of all points."""
-  partial = directory / 'results.partial.json'
   rows = []
   with tqdm.tqdm(
     total=len(plan.points) * plan.num_trials, unit='MDP', desc='compiling'
@@ -166,7 +148,7 @@ def run(plan: Plan, directory: pathlib.Path) -> list[_Row]:
       on_trial,
     ):
       rows += derivative_accuracy.summarise(point, accuracy, plan.estimators)
-      outputs.write_json(partial, rows)
+      outputs.write_json(directory / studies.PARTIAL, rows)
   return rows
 
 
@@ -222,30 +204,18 @@ def _draw_panel(
     plotting.log_x(axes)
 
 
-def main(argv: Sequence[str]) -> None:
-  try:
-    if len(argv) > 1:
-      raise ValueError(f'unexpected argument {argv[1]!r}; use flags only.')
-    plan = plan_from_flags()
-    directory = outputs.writable_directory(_OUTPUT.value)
-  except ValueError as error:
-    sys.exit(f'tabular_derivatives: {error}')
-  # Else JAX tells about every kind of device that is not there.
-  logging.getLogger('jax').setLevel(logging.WARNING)
+def make(plan: Plan, directory: pathlib.Path) -> list[str]:
+  """Measures, writes and draws; returns the names of files."""
   # Products of many importance ratios leave the range of float32.
   jax.config.update('jax_enable_x64', True)
-  try:
-    rows = run(plan, directory)
-    outputs.write_json(directory / 'results.json', rows)
-    outputs.write_csv(directory / 'results.csv', rows)
-    draw(plan, rows, directory / 'figure1.png')
-    (directory / 'results.partial.json').unlink()
-  except OSError as error:
-    sys.exit(
-      f'tabular_derivatives: cannot write to {str(directory)!r} '
-      f'({error.strerror}); what was saved before is still there.'
-    )
-  print(f'Wrote results.json, results.csv and figure1.png to {directory}.')
+  rows = run(plan, directory)
+  names = studies.write(directory, rows, rows)
+  draw(plan, rows, directory / 'figure1.png')
+  return [*names, 'figure1.png']
+
+
+def main(argv: Sequence[str]) -> None:
+  studies.main('tabular_derivatives', argv, _OUTPUT, plan_from_flags, make)
 
 
 if __name__ == '__main__':
