@@ -124,12 +124,19 @@ def _draw_curve(
 
 
 def _legend(figure: Any, axes: Any) -> None:
+  """A legend below, of as many columns as the figure is wide enough for."""
   handles, labels = axes.get_legend_handles_labels()
-  figure.legend(
-    handles,
-    labels,
-    loc='outside lower center',
-    ncols=min(len(labels), 4 if max(map(len, labels)) < 24 else 2),
-    columnspacing=1.6,
-    handlelength=2.4,
-  )
+  for num_columns in range(len(labels), 0, -1):
+    legend = figure.legend(
+      handles,
+      labels,
+      loc='outside lower center',
+      ncols=num_columns,
+      columnspacing=1.6,
+      handlelength=2.4,
+    )
+    if num_columns == 1 or (
+      legend.get_window_extent().width <= figure.bbox.width
+    ):
+      return
+    legend.remove()
