@@ -23,8 +23,9 @@ the network takes
 
 The rest is lost because all devices of a process share one pool of threads, to
 which XLA hands parts of every product: 120 instead of 75 microseconds for one
-of 2000 steps. No flag prevents that. `NPROC=1` does with one device, so several
-runs are best given a process and a core each: a sixth less time for all.
+of 2000 steps. No flag prevents that. A process that may use one core only has
+no such pool, so several runs are best given a process and a core each, as
+`compare --num_parallel` does.
 """
 
 from collections.abc import Sequence

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from acme_metarl import presets
 from acme_metarl.launchers import outputs
 from acme_metarl.launchers.comparison import curve_figure, learning_curves
 
@@ -27,19 +28,10 @@ def _seed(is_finished):
   )
 
 
-@pytest.mark.parametrize('num_algorithms', [1, 4, 7])
+@pytest.mark.parametrize('num_algorithms', [1, 4, 8])
 @pytest.mark.parametrize('is_finished', [True, False])
 def test_the_legend_fits(drawn, num_algorithms, is_finished):
-  presets = (
-    'trpo_maml',
-    'trpo_fmaml',
-    'trpo_emaml',
-    'trpo_dice',
-    'promp',
-    'promp_taypo2',
-    'promp_taypo3',
-  )
-  labels = presets[:num_algorithms]
+  labels = presets.names()[:num_algorithms]
   curve_figure.draw(
     'x.png', 'navigation_2d', {x: [_seed(is_finished)] * 2 for x in labels}
   )
