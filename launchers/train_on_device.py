@@ -47,7 +47,13 @@ _NUM_SEEDS = flags.DEFINE_integer(
 
 
 class _Member:
-  """One seed's tables and checkpoints."""
+  """One seed's tables and checkpoints.
+
+  Attributes:
+    iteration: how many are done.
+    wall_seconds: of the run, when it began or went on.
+    saved_at: iteration of the newest checkpoint, or None.
+  """
 
   def __init__(self, plan: run_flags.Plan, use_tensorboard: bool):
     config, directory, checkpoint = plan
@@ -58,16 +64,15 @@ class _Member:
     self._environment_steps = metadata.get('environment_steps', 0)
     self.wall_seconds = metadata.get('wall_seconds', 0.0)
     outputs.write_json(directory / run_config.CONFIG_JSON, config.to_dict())
-    resume_at = None if checkpoint is None else self.iteration
-    self._saved_at = resume_at
+    self.saved_at = None if checkpoint is None else self.iteration
     self._checkpointer = checkpointing.Checkpointer(
       directory / run_config.CHECKPOINTS
     )
     self._learner_log = run_logging.learner_log(
-      directory, resume_at, use_tensorboard
+      directory, self.saved_at, use_tensorboard
     )
     self._evaluation_log = run_logging.evaluation_log(
-      directory, resume_at, use_tensorboard
+      directory, self.saved_at, use_tensorboard
     )
 
   def write(
@@ -103,7 +108,7 @@ class _Member:
 
   def save(self, state: on_device.TrainState, wall_seconds: float) -> None:
     """Saves a checkpoint and draws the curves; not twice the same one."""
-    if self.iteration == self._saved_at:
+    if self.iteration == self.saved_at:
       return
     metadata = {
       'iteration': self.iteration,
@@ -113,7 +118,7 @@ class _Member:
       'config': self._config.to_dict(),
     }
     self._checkpointer.save(self.iteration, state.meta, metadata)
-    self._saved_at = self.iteration
+    self.saved_at = self.iteration
     title = f'{self._config.algorithm}, {self._config.environment}'
     run_logging.write_curves(self._directory, title.replace('_', ' '))
 
@@ -293,7 +298,7 @@ def _loop(config, advance, state, members, progress, stop, chunk) -> None:
   """Iterates until the end, or until asked to stop; `state` is `[S, ...]`."""
   start = time.monotonic() - members[0].wall_seconds
   # A new run begins with an evaluation of the untrained policy.
-  length = 0 if members[0].iteration == 0 else chunk
+  length = 0 if members[0].saved_at is None else chunk
   while length == 0 or (
     members[0].iteration < config.num_iterations and not stop
   ):

@@ -210,7 +210,8 @@ def _train(
       )
 
   with stop.listening():
-    if not trainer.iteration:
+    # A new run begins with an evaluation of the untrained policy.
+    if records.saved_at is None:
       evaluate()
     while trainer.iteration < config.num_iterations and not stop:
       records.write(trainer.iterate())

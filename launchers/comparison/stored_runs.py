@@ -238,27 +238,29 @@ def launcher_of(checkpoint: checkpointing.Checkpoint) -> str:
 
 
 def evaluation_rows(directory: pathlib.Path) -> list[dict[str, float]]:
-  """Rows of a run's evaluations; one that was cut short is left out whole."""
+  """Rows of a run's evaluations.
+
+  One that was cut short is left out whole, one that was repeated counts once.
+  """
   path = directory / run_logging.EVALUATION_CSV
-  rows = []
-  for row in run_logging.read_csv(path) if path.exists() else []:
+  rows = {}
+  for text in run_logging.read_csv(path) if path.exists() else []:
     with contextlib.suppress(TypeError, ValueError):
-      rows.append(
-        {
-          'iteration': int(row['iteration']),
-          'environment_steps': int(row['environment_steps']),
-          'num_inner_steps_taken': int(row['num_inner_steps_taken']),
-          'return_mean': float(row['return_mean']),
-          # Empty where there was one task only.
-          'return_stderr': float(
-            'nan' if row['return_stderr'] == '' else row['return_stderr']
-          ),
-        }
-      )
+      row = {
+        'iteration': int(text['iteration']),
+        'environment_steps': int(text['environment_steps']),
+        'num_inner_steps_taken': int(text['num_inner_steps_taken']),
+        'return_mean': float(text['return_mean']),
+        # Empty where there was one task only.
+        'return_stderr': float(
+          'nan' if text['return_stderr'] == '' else text['return_stderr']
+        ),
+      }
+      rows[row['iteration'], row['num_inner_steps_taken']] = row
   # As many for each evaluation: it is after 0, 1, ... inner steps.
-  counts = collections.Counter(row['iteration'] for row in rows)
+  counts = collections.Counter(iteration for iteration, _ in rows)
   whole = max(counts.values(), default=0)
-  return [row for row in rows if counts[row['iteration']] == whole]
+  return [row for key, row in rows.items() if counts[key[0]] == whole]
 
 
 def last_evaluation(directory: pathlib.Path) -> int:

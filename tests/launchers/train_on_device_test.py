@@ -11,7 +11,13 @@ import time
 import numpy as np
 import pytest
 
-from acme_metarl.launchers import checkpointing
+from acme_metarl.launchers import (
+  checkpointing,
+  run_config,
+  run_flags,
+  stopping,
+  train_on_device,
+)
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _NAME = 'train_on_device'
@@ -45,6 +51,14 @@ def _assert_same_run(one, other):
   assert a.step == b.step
   for name in a.arrays:
     np.testing.assert_array_equal(a.arrays[name], b.arrays[name])
+
+
+def _assert_close_returns(one, other):
+  """Not the same: another number of devices, another order of sums."""
+  np.testing.assert_allclose(
+    *([float(row['return_mean']) for row in rows] for rows in (one, other)),
+    rtol=1e-3,
+  )
 
 
 @pytest.fixture(scope='module')
@@ -92,6 +106,22 @@ def test_resumed_run_is_the_same(whole, start_launcher, run_launcher, tmp_path):
   _assert_same_run(whole, directory)
 
 
+def test_resumes_where_it_stopped_before_the_first_iteration(
+  whole, tmp_path, monkeypatch
+):
+  values = json.loads((whole / 'config.json').read_text())
+  plan = run_flags.Plan(run_config.RunConfig.from_dict(values), tmp_path, None)
+  with monkeypatch.context() as patch:
+    patch.setattr(stopping.StopRequest, '__bool__', lambda self: True)
+    assert not train_on_device.train([plan], use_tensorboard=False)
+  plan = plan._replace(checkpoint=_arrays(tmp_path))
+  assert plan.checkpoint.step == 0
+  assert train_on_device.train([plan], use_tensorboard=False)
+  evaluations = _rows(tmp_path / 'evaluation.csv')
+  assert [int(row['iteration']) for row in evaluations[::2]] == [0, 2, 4, 5]
+  _assert_close_returns(evaluations, _rows(whole / 'evaluation.csv'))
+
+
 def test_seeds_train_at_once(whole, run_launcher, tmp_path):
   run_launcher(
     _NAME,
@@ -105,10 +135,7 @@ def test_seeds_train_at_once(whole, run_launcher, tmp_path):
   )
   assert len(first) == len(second) == 4
   assert first != second
-  for row, alone in zip(first, _rows(whole / 'evaluation.csv'), strict=False):
-    np.testing.assert_allclose(
-      float(row['return_mean']), float(alone['return_mean']), rtol=1e-3
-    )
+  _assert_close_returns(first, _rows(whole / 'evaluation.csv')[: len(first)])
   config = tmp_path / 'runs' / 'seed_1' / 'config.json'
   assert json.loads(config.read_text())['seed'] == 1
 

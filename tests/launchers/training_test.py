@@ -14,7 +14,13 @@ import pytest
 from acme_metarl import environments, presets
 from acme_metarl.agents import maml
 from acme_metarl.environments import navigation_2d, registry
-from acme_metarl.launchers import checkpointing, outputs, run_config, training
+from acme_metarl.launchers import (
+  checkpointing,
+  outputs,
+  run_config,
+  stopping,
+  training,
+)
 
 # Columns of what the clock says, which no two runs share.
 _CLOCK = {'wall_seconds', 'acting_seconds', 'learning_seconds'}
@@ -117,6 +123,17 @@ def test_config_reads_back(straight):
 
 def test_resumes_bit_for_bit(straight, tmp_path):
   assert _run(tmp_path, _config(2))
+  assert _run(tmp_path, _config(4), resume=True)
+  _assert_same_run(straight, tmp_path)
+
+
+def test_resumes_where_it_stopped_before_the_first_iteration(
+  straight, tmp_path, monkeypatch
+):
+  with monkeypatch.context() as patch:
+    patch.setattr(stopping.StopRequest, '__bool__', lambda self: True)
+    assert not _run(tmp_path, _config(4))
+  assert _latest(tmp_path).step == 0
   assert _run(tmp_path, _config(4), resume=True)
   _assert_same_run(straight, tmp_path)
 

@@ -117,6 +117,15 @@ def test_leaves_a_row_out_that_was_cut_short(tmp_path):
   assert stored_runs.last_evaluation(tmp_path / 'nothing') == -1
 
 
+def test_counts_a_repeated_evaluation_once(tmp_path):
+  first = '0,0,1,0,1.5,\n0,0,1,1,2.5,\n'
+  _store(
+    tmp_path / 'run', _config(), f'{first}{first}10,9,1,0,3,\n10,9,1,1,4,\n'
+  )
+  rows = stored_runs.evaluation_rows(tmp_path / 'run')
+  assert [row['return_mean'] for row in rows] == [1.5, 2.5, 3, 4]
+
+
 def test_finds_what_is_stored(tmp_path):
   for environment, algorithm, seed in (
     ('navigation_2d', 'promp', 1),
