@@ -41,4 +41,4 @@ def test_returns_are_those_of_the_results(page):
   row = r'^\| (?:TRPO|PROMP|VPG)[^|]*\| \d+ +\| \d+ .*$'
   rows = re.findall(row, page.read_text(), re.MULTILINE)
   assert set(rows) <= set(stored)
-  assert rows or page.stem != 'reproduction'
+  assert rows or page.stem not in ('reproduction', 'which_estimator')
