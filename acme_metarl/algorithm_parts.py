@@ -2,7 +2,8 @@
 
 import inspect
 
-from acme_metarl import baselines, evaluators
+from acme_metarl import evaluators
+from acme_metarl.meta import baselines
 
 # Names of evaluators, aliases included, and the function whose options each
 # takes.

@@ -6,16 +6,9 @@ import functools
 import importlib
 from typing import Any
 
-from acme_metarl import (
-  algorithm_parts,
-  baselines,
-  config_checks,
-  evaluators,
-  objectives,
-  policies,
-  reductions,
-  types,
-)
+from acme_metarl import algorithm_parts, config_checks, evaluators, types
+from acme_metarl.evaluators import reductions
+from acme_metarl.meta import baselines, objectives, policies
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +35,7 @@ class AlgorithmConfig:
     evaluator_options: keyword arguments for it.
     reduction: 'per_step' or 'start_state'.
     meta_gradient: 'full', 'first_order', 'emaml', 'linearised' or
-      'score_function', see `meta_gradients`.
+      'score_function', see `meta.task_loss`.
     outer_objective: 'clipped_surrogate', 'surrogate' or 'policy_gradient'.
     clip_epsilon: of the clipped surrogate.
     inner_kl_coefficient: weight of the mean over inner steps of KL(behaviour

@@ -4,7 +4,8 @@ import numbers
 from typing import Any
 import warnings
 
-from acme_metarl import _validation, algorithm_parts
+from acme_metarl import algorithm_parts
+from acme_metarl.evaluators import input_checks
 
 
 def check(config: Any) -> None:
@@ -68,7 +69,7 @@ def _check_count(name: str, value: Any) -> None:
 
 
 def _check_number(name, value, low, high, needs) -> None:
-  if _validation.is_traced(value):
+  if input_checks.is_traced(value):
     return  # A hyper-parameter that jax.vmap sweeps.
   fits = (
     isinstance(value, numbers.Real)

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from acme_metarl import environment as environment_lib
 from acme_metarl import types
 
 
@@ -70,7 +69,7 @@ class JaxBatch:
   the whole trial compiled (`acme_metarl`'s on-device training).
   """
 
-  def __init__(self, environment: environment_lib.Environment):
+  def __init__(self, environment: types.Environment):
     """Wraps an environment.
 
     Args:
@@ -89,7 +88,7 @@ class JaxBatch:
     return f'JaxBatch({self._environment!r})'
 
   @property
-  def environment(self) -> environment_lib.Environment:
+  def environment(self) -> types.Environment:
     """The environment of one rollout."""
     return self._environment
 

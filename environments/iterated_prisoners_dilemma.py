@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from acme_metarl import environment
+from acme_metarl import types as environment
 
 COOPERATE, DEFECT = 0, 1
 NUM_STATES = 5

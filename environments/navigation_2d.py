@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from acme_metarl import environment
+from acme_metarl import types as environment
 from acme_metarl.environments import action_scaling
 
 # Half the width of the square that goals lie in; corners are at (±2, ±2).

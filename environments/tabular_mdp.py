@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from acme_metarl import environment, tabular
+from acme_metarl import tabular
+from acme_metarl import types as environment
 
 
 class State(NamedTuple):

@@ -18,12 +18,9 @@ from absl import app, flags
 
 from acme_metarl import presets
 from acme_metarl.agents import maml
-from acme_metarl.launchers import (
-  agent_overhead,
-  host_devices,
-  outputs,
-  run_config,
-)
+from acme_metarl.launchers.benchmarks import agent_overhead
+from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs import host_devices, outputs
 
 _TARGET = 1.5
 

@@ -20,8 +20,8 @@ import sys
 from absl import app, flags
 
 from acme_metarl import presets
-from acme_metarl.launchers import outputs
 from acme_metarl.launchers.distributed import measuring, scaling
+from acme_metarl.launchers.runs import outputs
 
 _NUM_ACTORS = flags.DEFINE_list(
   'num_actors', ['1', '2', '4'], 'Numbers of actors to measure.'

@@ -20,7 +20,8 @@ import sys
 from absl import app, flags
 import tqdm
 
-from acme_metarl.launchers import environment_throughput, outputs
+from acme_metarl.launchers.benchmarks import environment_throughput
+from acme_metarl.launchers.runs import outputs
 
 _ENVIRONMENTS = flags.DEFINE_list(
   'environments',

@@ -22,7 +22,8 @@ from absl import app, flags
 import jax
 import tqdm
 
-from acme_metarl.launchers import evaluator_timing, outputs
+from acme_metarl.launchers.benchmarks import evaluator_timing
+from acme_metarl.launchers.runs import outputs
 
 _LENGTHS = flags.DEFINE_list(
   'lengths', ['5', '20', '100', '400'], 'Trajectory lengths T.'

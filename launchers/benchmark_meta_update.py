@@ -34,11 +34,8 @@ import sys
 from absl import app, flags
 
 from acme_metarl import presets
-from acme_metarl.launchers import (
-  host_devices,
-  meta_update_timing,
-  outputs,
-)
+from acme_metarl.launchers.benchmarks import meta_update_timing
+from acme_metarl.launchers.runs import host_devices, outputs
 
 _FLAGS = flags.FLAGS
 flags.DEFINE_enum(

@@ -32,12 +32,11 @@ from absl import app, flags
 import jax
 
 from acme_metarl import presets
-from acme_metarl.launchers import (
-  host_devices,
+from acme_metarl.launchers.benchmarks import (
   on_device_iteration,
   on_device_throughput,
-  outputs,
 )
+from acme_metarl.launchers.runs import host_devices, outputs
 
 _PARTS = ('navigation', 'seeds', 'tabular', 'environments')
 _NAMES = tuple(name for name, _ in on_device_throughput.ENVIRONMENTS)

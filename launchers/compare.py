@@ -34,7 +34,6 @@ from absl import flags
 import jax
 
 from acme_metarl import config, environments
-from acme_metarl.launchers import outputs, run_flags
 from acme_metarl.launchers.comparison import (
   job_making,
   processes,
@@ -42,6 +41,8 @@ from acme_metarl.launchers.comparison import (
   stored_runs,
   study,
 )
+from acme_metarl.launchers.runs import flags as run_flags
+from acme_metarl.launchers.runs import outputs
 
 FLAGS = flags.FLAGS
 for _flag in FLAGS.get_flags_for_module(run_flags):

@@ -21,7 +21,8 @@ import jax
 from acme_metarl import environments
 from acme_metarl.agents import maml
 from acme_metarl.environments import rendering
-from acme_metarl.launchers import evaluation, outputs, run_config
+from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs import evaluation, outputs
 
 _CHECKPOINT = flags.DEFINE_string(
   'checkpoint',

@@ -20,12 +20,14 @@ from typing import NamedTuple
 
 from absl import app, flags
 
-from acme_metarl import (
+from acme_metarl.launchers.runs import outputs, plotting
+from acme_metarl.launchers.studies import bias_studies
+from acme_metarl.launchers.studies import study as studies
+from acme_metarl.studies import (
   derivative_accuracy,
   intrinsic_reward,
   meta_gradient_bias,
 )
-from acme_metarl.launchers import bias_studies, outputs, plotting, studies
 
 _NAME = 'intrinsic_reward'
 

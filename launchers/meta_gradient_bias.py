@@ -35,13 +35,13 @@ from typing import Any, NamedTuple
 from absl import app, flags
 import jax
 
-from acme_metarl import derivative_accuracy, meta_gradient_bias
-from acme_metarl.launchers import (
+from acme_metarl.launchers.figures import meta_gradient_bias_figures
+from acme_metarl.launchers.studies import (
   bias_studies,
   meta_gradient_bias_analysis,
-  meta_gradient_bias_figures,
-  studies,
 )
+from acme_metarl.launchers.studies import study as studies
+from acme_metarl.studies import derivative_accuracy, meta_gradient_bias
 
 _NAME = 'meta_gradient_bias'
 STUDIES = (

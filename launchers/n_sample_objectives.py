@@ -25,8 +25,9 @@ import jax
 import numpy as np
 import tqdm
 
-from acme_metarl import n_sample_toy as toy
-from acme_metarl.launchers import outputs, plotting, studies
+from acme_metarl.launchers.runs import outputs, plotting
+from acme_metarl.launchers.studies import study as studies
+from acme_metarl.studies import n_sample_toy as toy
 
 _NAME = 'n_sample_objectives'
 

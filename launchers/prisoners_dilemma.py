@@ -35,13 +35,11 @@ import jax
 import numpy as np
 import tqdm
 
-from acme_metarl import opponent_shaping
-from acme_metarl.launchers import (
-  bias_studies,
-  outputs,
-  prisoners_dilemma_figure,
-  studies,
-)
+from acme_metarl.launchers.figures import prisoners_dilemma_figure
+from acme_metarl.launchers.runs import outputs
+from acme_metarl.launchers.studies import bias_studies
+from acme_metarl.launchers.studies import study as studies
+from acme_metarl.studies import opponent_shaping
 
 FLAGS = flags.FLAGS
 

@@ -22,8 +22,9 @@ from absl import app, flags
 import jax
 import tqdm
 
-from acme_metarl import derivative_accuracy
-from acme_metarl.launchers import outputs, plotting, studies
+from acme_metarl.launchers.runs import outputs, plotting
+from acme_metarl.launchers.studies import study as studies
+from acme_metarl.studies import derivative_accuracy
 
 FLAGS = flags.FLAGS
 

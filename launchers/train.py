@@ -23,7 +23,8 @@ import sys
 
 from absl import flags
 
-from acme_metarl.launchers import host_devices, run_flags, training
+from acme_metarl.launchers.runs import agent_trainer, host_devices
+from acme_metarl.launchers.runs import flags as run_flags
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(run_flags)
@@ -41,7 +42,7 @@ def run(overrides: Mapping[str, str]) -> bool:
   logging.getLogger('jax').setLevel(logging.WARNING)
   host_devices.set_up(FLAGS.num_devices, config.agent.algorithm.num_tasks)
   print(f'Training in {directory}.', file=sys.stderr)
-  is_done = training.run(config, directory, checkpoint, FLAGS.tensorboard)
+  is_done = agent_trainer.run(config, directory, checkpoint, FLAGS.tensorboard)
   if is_done:
     print(f'Done: {directory / "curves.png"} shows the returns.')
   return is_done

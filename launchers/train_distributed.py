@@ -28,7 +28,9 @@ import launchpad as lp
 from acme_metarl.launchers.distributed import lean_imports
 
 with lean_imports.tensorflow_hidden():
-  from acme_metarl.launchers import run_config, run_flags, run_logging
+  from acme_metarl.launchers.runs import config as run_config
+  from acme_metarl.launchers.runs import flags as run_flags
+  from acme_metarl.launchers.runs import tables
 from acme_metarl.launchers.distributed import launching
 from acme_metarl.launchers.distributed import options as options_lib
 
@@ -126,8 +128,8 @@ def _is_over(
   """Whether nothing is left to do after an iteration, tables included."""
   if iteration < config.num_iterations:
     return False
-  evaluated = run_logging.iterations(directory, run_logging.EVALUATION_CSV)
-  return run_logging.iterations(directory)[-1:] == [iteration] and (
+  evaluated = tables.iterations(directory, tables.EVALUATION_CSV)
+  return tables.iterations(directory)[-1:] == [iteration] and (
     not config.eval_every
     or iteration > config.num_iterations
     or iteration in evaluated

@@ -28,15 +28,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from acme_metarl import environments, on_device
-from acme_metarl.launchers import (
+from acme_metarl.launchers.runs import (
   checkpointing,
   host_devices,
   outputs,
-  run_config,
-  run_flags,
-  run_logging,
   stopping,
+  tables,
 )
+from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs import flags as run_flags
 
 FLAGS = flags.FLAGS
 flags.adopt_module_key_flags(run_flags)
@@ -68,10 +68,10 @@ class _Member:
     self._checkpointer = checkpointing.Checkpointer(
       directory / run_config.CHECKPOINTS
     )
-    self._learner_log = run_logging.learner_log(
+    self._learner_log = tables.learner_log(
       directory, self.saved_at, use_tensorboard
     )
-    self._evaluation_log = run_logging.evaluation_log(
+    self._evaluation_log = tables.evaluation_log(
       directory, self.saved_at, use_tensorboard
     )
 
@@ -97,7 +97,7 @@ class _Member:
     every = self._config.eval_every
     is_last = self.iteration == self._config.num_iterations
     if every and (self.iteration % every == 0 or is_last):
-      for evaluation in run_logging.evaluation_rows(
+      for evaluation in tables.evaluation_rows(
         returns[..., np.newaxis],
         self.iteration,
         self._environment_steps,
@@ -120,7 +120,7 @@ class _Member:
     self._checkpointer.save(self.iteration, state.meta, metadata)
     self.saved_at = self.iteration
     title = f'{self._config.algorithm}, {self._config.environment}'
-    run_logging.write_curves(self._directory, title.replace('_', ' '))
+    tables.write_curves(self._directory, title.replace('_', ' '))
 
   def close(self) -> None:
     self._learner_log.close()
@@ -280,7 +280,7 @@ def train(all_plans: Sequence[run_flags.Plan], use_tensorboard: bool) -> bool:
     ]
     progress = stack.enter_context(
       contextlib.closing(
-        run_logging.Progress(config.num_iterations, members[0].iteration)
+        tables.Progress(config.num_iterations, members[0].iteration)
       )
     )
     stop = stopping.StopRequest()

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from acme_metarl import evaluators as evaluators_lib
-from acme_metarl import ratios
+from acme_metarl.evaluators import ratios
 from acme_metarl.tabular import mdp as mdp_lib
 from acme_metarl.tabular import sampling
 

@@ -8,10 +8,11 @@ import chex
 import jax
 import reverb
 
-from acme_metarl import meta_learning, task_batching
 from acme_metarl.agents.maml import acting, adding, intake, learning, replay
 from acme_metarl.agents.maml import config as config_lib
 from acme_metarl.agents.maml import networks as networks_lib
+from acme_metarl.meta import learner as learner_lib
+from acme_metarl.meta import task_batching
 
 
 class MAMLBuilder:
@@ -195,8 +196,8 @@ class MAMLBuilder:
 
   def _meta_learner(
     self, networks: networks_lib.MAMLNetworks
-  ) -> meta_learning.MetaLearner:
-    return meta_learning.make_meta_learner(
+  ) -> learner_lib.MetaLearner:
+    return learner_lib.make_meta_learner(
       self._config.algorithm, networks.policy, self._devices
     )
 

@@ -11,8 +11,9 @@ import jax
 import numpy as np
 import reverb
 
-from acme_metarl import meta_learning, types
+from acme_metarl import types
 from acme_metarl.agents.maml import intake as intake_lib
+from acme_metarl.meta import learner as learner_lib
 
 _AXIS = 'tasks'
 
@@ -32,7 +33,7 @@ class MAMLLearner(core.Learner):
 
   def __init__(
     self,
-    learner: meta_learning.MetaLearner,
+    learner: learner_lib.MetaLearner,
     key: chex.PRNGKey,
     observation: chex.ArrayTree,
     iterator: Iterator[reverb.ReplaySample],
@@ -69,7 +70,7 @@ class MAMLLearner(core.Learner):
     self._last_time = None
 
   @property
-  def state(self) -> meta_learning.MetaState:
+  def state(self) -> learner_lib.MetaState:
     """Everything that learning carries on."""
     return self._state
 
@@ -118,11 +119,11 @@ class MAMLLearner(core.Learner):
       )
     return jax.device_get([variables[name]() for name in names])
 
-  def save(self) -> meta_learning.MetaState:
+  def save(self) -> learner_lib.MetaState:
     """Returns the whole state, as numpy arrays."""
     return jax.device_get(self._state)
 
-  def restore(self, state: meta_learning.MetaState) -> None:
+  def restore(self, state: learner_lib.MetaState) -> None:
     """Goes on from `save`.
 
     Raises:

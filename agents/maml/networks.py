@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from acme_metarl import config as config_lib
-from acme_metarl import meta_learning, policies, task_batching, types
+from acme_metarl import types
+from acme_metarl.meta import learner as learner_lib
+from acme_metarl.meta import policies, task_batching
 
 
 class MAMLNetworks(NamedTuple):
@@ -50,8 +52,8 @@ class MAMLPolicy(NamedTuple):
       of each task on its own data.
   """
 
-  init: Callable[[chex.PRNGKey, chex.ArrayTree], meta_learning.MetaParams]
-  start: Callable[[meta_learning.MetaParams, int], types.PyTree]
+  init: Callable[[chex.PRNGKey, chex.ArrayTree], learner_lib.MetaParams]
+  start: Callable[[learner_lib.MetaParams, int], types.PyTree]
   select_action: Callable[..., Selection]
   adapt: Callable[..., types.PyTree]
 
@@ -101,7 +103,7 @@ def make_networks(
 
 def make_policy(
   networks: MAMLNetworks,
-  learner: meta_learning.MetaLearner,
+  learner: learner_lib.MetaLearner,
   with_distribution: bool = True,
   chunk_size: int | None = None,
 ) -> MAMLPolicy:
@@ -153,7 +155,7 @@ def make_policy(
   def adapt(meta_params, params, stage):
     def adapt_one(task):
       params, stage = task
-      current = meta_learning.MetaParams(params, meta_params.step_sizes)
+      current = learner_lib.MetaParams(params, meta_params.step_sizes)
       return learner.adapt(current, learner.prepare(stage))
 
     return task_batching.map_chunks(adapt_one, (params, stage), chunk_size)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from acme_metarl import environment
+from acme_metarl import types as environment
 from acme_metarl.environments import action_scaling
 from acme_metarl.environments.mjx import physics
 from acme_metarl.environments.mujoco import definitions, locomotion, models

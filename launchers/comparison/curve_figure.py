@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from acme_metarl.launchers import outputs, plotting
 from acme_metarl.launchers.comparison import learning_curves
+from acme_metarl.launchers.runs import outputs, plotting
 
 # One look per published algorithm: the trust region is dashed.
 _LOOKS = {

@@ -12,8 +12,8 @@ import sys
 from typing import Any, NamedTuple
 
 from acme_metarl import environments
-from acme_metarl.launchers import checkpointing
 from acme_metarl.launchers.comparison import stored_runs
+from acme_metarl.launchers.runs import checkpointing
 
 AUTO = 'auto'
 RUNNERS = (AUTO, stored_runs.TRAIN, stored_runs.TRAIN_ON_DEVICE)

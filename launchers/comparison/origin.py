@@ -10,8 +10,8 @@ import shlex
 import sys
 from typing import Any
 
-from acme_metarl.launchers import outputs
 from acme_metarl.launchers.comparison import stored_runs
+from acme_metarl.launchers.runs import outputs
 
 # In a run's directory: who made it.
 MADE_BY_JSON = 'made_by.json'

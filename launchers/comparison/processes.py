@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import tqdm
 
-from acme_metarl.launchers import run_logging, stopping
 from acme_metarl.launchers.comparison import (
   job_making,
   origin,
   stored_runs,
 )
+from acme_metarl.launchers.runs import stopping, tables
 
 _POLL_SECONDS = 0.5
 
@@ -244,7 +244,7 @@ class _Progress:
 
 def _iteration(directory: pathlib.Path) -> int:
   """The iteration that a run is at, from the last line of its table."""
-  path = directory / run_logging.LEARNER_CSV
+  path = directory / tables.LEARNER_CSV
   try:
     with open(path, 'rb') as file:
       file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))

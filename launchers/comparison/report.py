@@ -5,13 +5,13 @@ import math
 import pathlib
 from typing import Any, NamedTuple
 
-from acme_metarl.launchers import outputs
 from acme_metarl.launchers.comparison import (
   curve_figure,
   learning_curves,
   origin,
   stored_runs,
 )
+from acme_metarl.launchers.runs import outputs
 
 CURVES_CSV = 'curves.csv'
 FINAL_RETURNS_CSV = 'final_returns.csv'

@@ -13,7 +13,8 @@ import pathlib
 import re
 from typing import Any, NamedTuple
 
-from acme_metarl.launchers import checkpointing, run_config, run_logging
+from acme_metarl.launchers.runs import checkpointing, tables
+from acme_metarl.launchers.runs import config as run_config
 
 RUNS = 'runs'
 TRAIN, TRAIN_ON_DEVICE = 'train', 'train_on_device'
@@ -242,9 +243,9 @@ def evaluation_rows(directory: pathlib.Path) -> list[dict[str, float]]:
 
   One that was cut short is left out whole, one that was repeated counts once.
   """
-  path = directory / run_logging.EVALUATION_CSV
+  path = directory / tables.EVALUATION_CSV
   rows = {}
-  for text in run_logging.read_csv(path) if path.exists() else []:
+  for text in tables.read_csv(path) if path.exists() else []:
     with contextlib.suppress(TypeError, ValueError):
       row = {
         'iteration': int(text['iteration']),

@@ -10,8 +10,9 @@ from absl import flags
 
 from acme_metarl import config as config_lib
 from acme_metarl.agents import maml
-from acme_metarl.launchers import run_config, run_flags
 from acme_metarl.launchers.comparison import stored_runs
+from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs import flags as run_flags
 
 FLAGS = flags.FLAGS
 

@@ -9,8 +9,8 @@ import dm_env
 import reverb
 
 from acme_metarl.agents import maml
-from acme_metarl.launchers import training
 from acme_metarl.launchers.distributed import agent_parts, nodes, remote
+from acme_metarl.launchers.runs import agent_trainer
 
 
 class _Stop(observers.EnvLoopObserver):
@@ -45,7 +45,7 @@ def run(shared: nodes.Shared, should_stop: Callable[[], bool]) -> None:
     client = reverb.Client(shared.address('replay'))
     counter = remote.Remote(shared.address('counter'), should_stop)
     actor = parts.builder.make_actor(
-      training.Keys(parts.config.seed).actor,
+      agent_trainer.Keys(parts.config.seed).actor,
       parts.policy,
       parts.spec,
       remote.RemoteVariables(

@@ -7,8 +7,8 @@ from acme import specs
 
 from acme_metarl import environments
 from acme_metarl.agents import maml
-from acme_metarl.launchers import run_config
 from acme_metarl.launchers.distributed import nodes
+from acme_metarl.launchers.runs import config as run_config
 
 
 class Parts(NamedTuple):

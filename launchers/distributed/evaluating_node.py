@@ -7,8 +7,8 @@ from typing import Any
 from acme import core
 import numpy as np
 
-from acme_metarl.launchers import evaluation, training
 from acme_metarl.launchers.distributed import agent_parts, nodes, remote
+from acme_metarl.launchers.runs import agent_trainer, evaluation
 
 _POLL_SECONDS = 0.2
 
@@ -37,7 +37,7 @@ def run(shared: nodes.Shared, should_stop: Callable[[], bool]) -> None:
       parts.builder,
       parts.policy,
       variables,
-      training.Keys(parts.config.seed).evaluation,
+      agent_trainer.Keys(parts.config.seed).evaluation,
     )
   try:
     while not should_stop():

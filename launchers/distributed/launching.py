@@ -14,15 +14,11 @@ from absl.testing import absltest
 import launchpad as lp
 from launchpad.launch.run_locally import launch_local_output_to_files
 
-from acme_metarl.launchers import (
-  checkpointing,
-  run_config,
-  run_logging,
-  stopping,
-)
 from acme_metarl.launchers.distributed import nodes, processes, program
 from acme_metarl.launchers.distributed import options as options_lib
 from acme_metarl.launchers.distributed import session as session_lib
+from acme_metarl.launchers.runs import checkpointing, stopping, tables
+from acme_metarl.launchers.runs import config as run_config
 
 # How long nodes may take to end once the learner has.
 _STOP_SECONDS = 10.0
@@ -114,7 +110,7 @@ def _say_stopped(
 ) -> bool:
   if outcome is None or outcome.status != session_lib.STOPPED:
     # It is no loss if the learner had not begun.
-    done = run_logging.iterations(directory)
+    done = tables.iterations(directory)
     checkpoint = checkpointer.load_latest()
     saved = 0 if checkpoint is None else checkpoint.step
     if done and done[-1] > saved:

@@ -11,14 +11,6 @@ from absl import logging
 import numpy as np
 import reverb
 
-from acme_metarl.launchers import (
-  checkpointing,
-  host_devices,
-  run_config,
-  run_logging,
-  run_records,
-  training,
-)
 from acme_metarl.launchers.distributed import (
   agent_parts,
   evaluations,
@@ -27,6 +19,14 @@ from acme_metarl.launchers.distributed import (
   serving,
 )
 from acme_metarl.launchers.distributed import session as session_lib
+from acme_metarl.launchers.runs import (
+  agent_trainer,
+  checkpointing,
+  host_devices,
+  tables,
+)
+from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs import records as run_records
 
 
 def run(shared: nodes.Shared, stop: threading.Event) -> None:
@@ -73,7 +73,7 @@ def run(shared: nodes.Shared, stop: threading.Event) -> None:
     with serving.serve(functions, shared.port('learner'), options.local_only):
       learner.run(
         stop,
-        run_logging.iterations(shared.directory, run_logging.EVALUATION_CSV),
+        tables.iterations(shared.directory, tables.EVALUATION_CSV),
       )
   is_done = learner.iteration >= parts.config.num_iterations
   shared.session.report(
@@ -144,9 +144,9 @@ class _Learner:
     self._batches = _WatchedBatches(
       parts.builder.make_dataset_iterator(client), parts.config.agent.reuse
     )
-    self._rows = run_logging.RowCollector()
+    self._rows = tables.RowCollector()
     self._learner = parts.builder.make_learner(
-      training.Keys(parts.config.seed).learner,
+      agent_trainer.Keys(parts.config.seed).learner,
       parts.networks,
       self._batches,
       lambda label: self._rows,

@@ -12,7 +12,8 @@ from typing import Any
 
 import psutil
 
-from acme_metarl.launchers import checkpointing, run_config, run_logging
+from acme_metarl.launchers.runs import checkpointing, tables
+from acme_metarl.launchers.runs import config as run_config
 
 # Memory and time are compared between this share of a run, and its end.
 FIRST_SHARE = 0.2
@@ -116,8 +117,8 @@ def _wait(process, seconds, condition=lambda: False) -> None:
 
 
 def _rows(directory: pathlib.Path) -> list[dict[str, str]]:
-  path = directory / run_logging.LEARNER_CSV
-  return run_logging.read_csv(path) if path.exists() else []
+  path = directory / tables.LEARNER_CSV
+  return tables.read_csv(path) if path.exists() else []
 
 
 def _sample(process: subprocess.Popen, directory: pathlib.Path) -> _Sample:

@@ -8,9 +8,10 @@ from absl import flags
 import launchpad as lp
 from launchpad.nodes.python import local_multi_processing
 
-from acme_metarl.launchers import checkpointing, run_config
 from acme_metarl.launchers.distributed import nodes
 from acme_metarl.launchers.distributed import options as options_lib
+from acme_metarl.launchers.runs import checkpointing
+from acme_metarl.launchers.runs import config as run_config
 
 # Nodes stop in their own time; who is in a hurry kills the launcher, with which
 # they end too. Launchpad would kill them after ten seconds.

@@ -8,7 +8,7 @@ import pathlib
 import time
 from typing import NamedTuple
 
-from acme_metarl.launchers import outputs
+from acme_metarl.launchers.runs import outputs
 
 DONE = 'done'
 STOPPED = 'stopped'

@@ -6,14 +6,9 @@ import json
 import jax.numpy as jnp
 import pytest
 
-from acme_metarl import (
-  algorithm_parts,
-  baselines,
-  config,
-  evaluators,
-  objectives,
-  reductions,
-)
+from acme_metarl import algorithm_parts, config, evaluators
+from acme_metarl.evaluators import reductions
+from acme_metarl.meta import baselines, objectives
 
 AlgorithmConfig = config.AlgorithmConfig
 

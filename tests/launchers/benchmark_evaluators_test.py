@@ -7,8 +7,8 @@ import jax
 import numpy as np
 import pytest
 
-from acme_metarl import recurrences
-from acme_metarl.launchers import evaluator_timing
+from acme_metarl.evaluators import recurrences
+from acme_metarl.launchers.benchmarks import evaluator_timing
 
 _NAME = 'benchmark_evaluators'
 

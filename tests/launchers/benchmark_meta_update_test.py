@@ -11,7 +11,7 @@ import pytest
 
 import acme_metarl
 from acme_metarl import presets
-from acme_metarl.launchers import meta_update_timing, timing
+from acme_metarl.launchers.benchmarks import meta_update_timing, timing
 
 
 def _run(*flags):

@@ -11,7 +11,10 @@ import pytest
 
 import acme_metarl
 from acme_metarl import environments
-from acme_metarl.launchers import on_device_iteration, on_device_throughput
+from acme_metarl.launchers.benchmarks import (
+  on_device_iteration,
+  on_device_throughput,
+)
 
 
 def _run(*flags):

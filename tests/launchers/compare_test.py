@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from acme_metarl.launchers import run_logging
+from acme_metarl.launchers.runs import tables
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _COMMITTED = _ROOT / 'launchers' / 'results' / 'compare_smoke'
@@ -92,7 +92,7 @@ def test_regenerates_committed_results(tmp_path, compilation_cache):
     assert log.read_text().count('Training in') == count
   # A part of it: one of the seeds, the first two of the iterations.
   assert only[1].count('PROMP-TayPO-2 | 1 ') == 1
-  rows = run_logging.read_csv(output / 'curves.csv')
+  rows = tables.read_csv(output / 'curves.csv')
   assert max(int(row['iteration']) for row in rows) == 2
   assert 'agent.algorithm.num_tasks is 4 there, not 5' in other[0]
 
@@ -104,7 +104,7 @@ def test_regenerates_committed_results(tmp_path, compilation_cache):
 
 def _assert_same_points(path, committed):
   """Rounding differs between machines, and three iterations amplify it."""
-  rows, expected = (run_logging.read_csv(x) for x in (path, committed))
+  rows, expected = (tables.read_csv(x) for x in (path, committed))
   assert len(rows) == len(expected)
   for row, want in zip(rows, expected, strict=True):
     for name, value in want.items():

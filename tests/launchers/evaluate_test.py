@@ -6,12 +6,8 @@ import pytest
 
 from acme_metarl import presets
 from acme_metarl.agents import maml
-from acme_metarl.launchers import (
-  checkpointing,
-  evaluation,
-  run_config,
-  training,
-)
+from acme_metarl.launchers.runs import agent_trainer, checkpointing, evaluation
+from acme_metarl.launchers.runs import config as run_config
 
 
 @pytest.fixture(scope='module')
@@ -31,7 +27,7 @@ def run(tmp_path_factory):
     ),
   )
   directory = tmp_path_factory.mktemp('run')
-  trainer = training.Trainer(config)
+  trainer = agent_trainer.Trainer(config)
   trainer.iterate()
   checkpointing.Checkpointer(directory / 'checkpoints').save(1, *trainer.save())
   returns = trainer.evaluate()
@@ -44,7 +40,7 @@ def evaluator(run):
   directory, config, _ = run
   environment = config.trial_environment('evaluation')
   builder = maml.MAMLBuilder(config.agent)
-  spec = training.specs.make_environment_spec(environment)
+  spec = agent_trainer.specs.make_environment_spec(environment)
   networks = maml.make_networks(spec, config.agent.algorithm)
   checkpoint = run_config.find_checkpoint(str(directory))
   return evaluation.Evaluator(
@@ -52,7 +48,7 @@ def evaluator(run):
     builder,
     builder.make_policy(networks, spec),
     evaluation.FixedVariables(evaluation.meta_params(config, checkpoint), 1),
-    training.Keys(config.seed).evaluation,
+    agent_trainer.Keys(config.seed).evaluation,
   )
 
 

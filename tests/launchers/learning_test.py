@@ -9,7 +9,8 @@ import pytest
 
 from acme_metarl import presets
 from acme_metarl.agents import maml
-from acme_metarl.launchers import run_config, training
+from acme_metarl.launchers.runs import agent_trainer
+from acme_metarl.launchers.runs import config as run_config
 
 pytestmark = pytest.mark.learning
 
@@ -22,7 +23,7 @@ _NUM_ITERATIONS = {'vpg_maml': 100}
 
 def _train(config):
   """Returns `[G, K+1, B]` before and after training, on the same tasks."""
-  trainer = training.Trainer(config)
+  trainer = agent_trainer.Trainer(config)
   try:
     before = trainer.evaluate(_TRIAL_INDEX)
     for _ in range(config.num_iterations):

@@ -10,7 +10,8 @@ import pytest
 
 from acme_metarl import environments, on_device, presets
 from acme_metarl.agents import maml
-from acme_metarl.launchers import run_config, training
+from acme_metarl.launchers.runs import agent_trainer
+from acme_metarl.launchers.runs import config as run_config
 
 pytestmark = pytest.mark.learning
 
@@ -41,7 +42,7 @@ def _config(**overrides):
 
 def _agent_returns(config, seed):
   """Mean returns `[iterations, 2]` before and after adaptation."""
-  trainer = training.Trainer(
+  trainer = agent_trainer.Trainer(
     run_config.RunConfig.from_dict({**config.to_dict(), 'seed': seed})
   )
   try:

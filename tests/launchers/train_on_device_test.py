@@ -11,13 +11,10 @@ import time
 import numpy as np
 import pytest
 
-from acme_metarl.launchers import (
-  checkpointing,
-  run_config,
-  run_flags,
-  stopping,
-  train_on_device,
-)
+from acme_metarl.launchers import train_on_device
+from acme_metarl.launchers.runs import checkpointing, stopping
+from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs import flags as run_flags
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _NAME = 'train_on_device'

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from acme_metarl.launchers import checkpointing
+from acme_metarl.launchers.runs import checkpointing
 
 _SMALL = (
   '--num_tasks=2',

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acme_metarl import derivatives, evaluators, tabular, types
+from acme_metarl import evaluators, tabular, types
+from acme_metarl.evaluators import derivatives
 
 _EVALUATORS = (
   evaluators.importance_sampling,

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from acme_metarl import meta_learning
 from acme_metarl.agents import maml
 from acme_metarl.agents.maml import networks as networks_lib
+from acme_metarl.meta import learner as learner_lib
 
 
 class _Variables(core.VariableSource):
@@ -74,12 +74,12 @@ def _play(agent, variables, num_trials=1, seed=1, actor=None):
 
 def test_acts_with_parameters_adapted_as_the_learner_adapts(agent, variables):
   actor, trial = _play(agent, variables)
-  learner = meta_learning.make_meta_learner(
+  learner = learner_lib.make_meta_learner(
     agent.config.algorithm, agent.networks.policy
   )
   adapt = jax.jit(
     lambda params, stage: learner.adapt(
-      meta_learning.MetaParams(params, variables.params.step_sizes),
+      learner_lib.MetaParams(params, variables.params.step_sizes),
       learner.prepare(stage),
     )
   )

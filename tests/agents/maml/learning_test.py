@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from acme_metarl import environments, meta_learning
+from acme_metarl import environments
 from acme_metarl.agents.maml import intake
+from acme_metarl.meta import learner as learner_lib
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_step_is_the_librarys_update(agent):
   batch = next(iterator)
   learner._iterator = iter([batch])
   learner.step()
-  update = meta_learning.make_meta_learner(
+  update = learner_lib.make_meta_learner(
     agent.config.algorithm, agent.networks.policy
   ).update
   expected, metrics = jax.jit(update)(before, batch.data.stages)

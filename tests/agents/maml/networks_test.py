@@ -6,9 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acme_metarl import environments, meta_learning, policies, types
+from acme_metarl import environments, types
 from acme_metarl.agents import maml
 from acme_metarl.agents.maml import networks as networks_lib
+from acme_metarl.meta import learner as learner_lib
+from acme_metarl.meta import policies
 
 
 def _start(agent, seed=0):
@@ -149,13 +151,13 @@ def test_adapts_each_task_as_the_library_does(make_agent, chunk_size):
   )
   policy = networks_lib.make_policy(
     agent.networks,
-    meta_learning.make_meta_learner(
+    learner_lib.make_meta_learner(
       agent.config.algorithm, agent.networks.policy
     ),
     chunk_size=chunk_size,
   )
   adapted = jax.jit(policy.adapt)(meta_params, params, stage)
-  learner = meta_learning.make_meta_learner(
+  learner = learner_lib.make_meta_learner(
     agent.config.algorithm, agent.networks.policy
   )
   adapt = jax.jit(lambda p, s: learner.adapt(p, learner.prepare(s)))

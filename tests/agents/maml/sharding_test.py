@@ -22,7 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 import reverb
 
-from acme_metarl import meta_learning, policies, presets, synthetic
+from acme_metarl import presets
+from acme_metarl.meta import learner as learner_lib
+from acme_metarl.meta import policies, synthetic
 from acme_metarl.agents import maml
 
 policy = policies.gaussian(2, hidden_sizes=(3,))
@@ -46,7 +48,7 @@ def train(devices):
     np.zeros(share, np.int32), np.zeros((share, 2), np.int32))
   config = presets.make('promp', num_tasks=num_tasks, num_outer_epochs=2)
   learner = maml.MAMLLearner(
-    meta_learning.make_meta_learner(config, policy, devices),
+    learner_lib.make_meta_learner(config, policy, devices),
     jax.random.PRNGKey(0), jnp.zeros(2),
     iter([reverb.ReplaySample(None, item)] * 2), devices=devices)
   learner.step()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from acme_metarl import presets
-from acme_metarl.launchers import outputs
 from acme_metarl.launchers.comparison import curve_figure, learning_curves
+from acme_metarl.launchers.runs import outputs
 
 
 @pytest.fixture(name='drawn')

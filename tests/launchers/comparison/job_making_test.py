@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from acme_metarl.launchers import checkpointing, run_config
 from acme_metarl.launchers.comparison import job_making, stored_runs
+from acme_metarl.launchers.runs import checkpointing
+from acme_metarl.launchers.runs import config as run_config
 
 
 def _runs(tmp_path, label='promp', seeds=(0, 1, 2), reuse=1, **fields):

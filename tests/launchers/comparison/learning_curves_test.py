@@ -6,8 +6,8 @@ import math
 import numpy as np
 import pytest
 
-from acme_metarl.launchers import run_config
 from acme_metarl.launchers.comparison import learning_curves, stored_runs
+from acme_metarl.launchers.runs import config as run_config
 
 
 def _curve(after, seed=0):

@@ -11,12 +11,12 @@ import time
 
 import pytest
 
-from acme_metarl.launchers import run_config
 from acme_metarl.launchers.comparison import (
   job_making,
   processes,
   stored_runs,
 )
+from acme_metarl.launchers.runs import config as run_config
 
 _FINISHES = """
 import pathlib, sys

@@ -6,12 +6,13 @@ import sys
 
 import pytest
 
-from acme_metarl.launchers import plotting, run_config, run_logging
 from acme_metarl.launchers.comparison import (
   curve_figure,
   report,
   stored_runs,
 )
+from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs import plotting, tables
 
 _SETTINGS = report.Settings('promp', num_final=1, confidence=0.95)
 
@@ -32,7 +33,7 @@ def _run(output, label, seed, returns, environment='navigation_2d'):
     for stage in (0, 1)
   ]
   (run.directory / 'evaluation.csv').write_text(
-    '\n'.join([','.join(run_logging.EVALUATION_COLUMNS), *rows, ''])
+    '\n'.join([','.join(tables.EVALUATION_COLUMNS), *rows, ''])
   )
   return run
 
@@ -66,9 +67,9 @@ def test_writes_everything(tmp_path, runs):
   assert 'Not evaluated yet: navigation_2d/trpo_maml+max_kl=0.1/seed_2' in text
   assert '(!) Some of the seeds have not come to their end' in text
 
-  curves = run_logging.read_csv(tmp_path / 'curves.csv')
+  curves = tables.read_csv(tmp_path / 'curves.csv')
   assert len(curves) == 2 * (3 + 3 + 3 + 2 + 1)
-  finals = run_logging.read_csv(tmp_path / 'final_returns.csv')
+  finals = tables.read_csv(tmp_path / 'final_returns.csv')
   assert [float(row['final_return_mean']) for row in finals] == [10.5, 3, 5]
   assert finals[2]['final_return_low'] == ''
   for environment in ('navigation_2d', 'tabular_mdp'):

@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from acme_metarl.launchers import outputs, run_config
 from acme_metarl.launchers.comparison import stored_runs
+from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs import outputs
 
 
 def _config(**fields):

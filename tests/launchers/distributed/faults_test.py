@@ -13,8 +13,9 @@ import numpy as np
 import psutil
 import pytest
 
-from acme_metarl.launchers import checkpointing, evaluation, run_config
 from acme_metarl.launchers.distributed import program
+from acme_metarl.launchers.runs import checkpointing, evaluation
+from acme_metarl.launchers.runs import config as run_config
 
 _QUEUED_ITERATIONS = 4  # At most, with what an actor may have in its hands.
 

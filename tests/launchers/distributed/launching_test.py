@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from acme_metarl.launchers import checkpointing
+from acme_metarl.launchers.runs import checkpointing
 
 
 def _latest(running):

@@ -8,9 +8,10 @@ import pytest
 
 from acme_metarl import presets
 from acme_metarl.agents import maml
-from acme_metarl.launchers import checkpointing, run_config
 from acme_metarl.launchers.distributed import options as options_lib
 from acme_metarl.launchers.distributed import program as program_lib
+from acme_metarl.launchers.runs import checkpointing
+from acme_metarl.launchers.runs import config as run_config
 
 
 def _make(eval_every=1, **options):

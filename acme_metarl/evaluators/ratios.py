@@ -1,0 +1,61 @@
+"""Importance ratios from log-probabilities."""
+
+import chex
+import jax.numpy as jnp
+import numpy as np
+
+from acme_metarl.evaluators import input_checks
+
+
+def importance_ratios(
+  log_prob: chex.Array, behaviour_log_prob: chex.Array
+) -> chex.Array:
+  """Ratios ρ = π_θ(a|x) / μ(a|x) = exp(log π − log μ), always finite.
+
+  The logarithm of the ratio is held within the range where its exponential is
+  a normal, finite number of the dtype: [-87, 88] in float32, [-708, 709] in
+  float64. So the ratio of finite log-probabilities is finite and positive.
+  Beyond the range the ratio is constant, and its derivatives of every order
+  are zero: such a sample says only "never" or "too far off", and a
+  derivative would be infinite or lost. Within the range nothing is changed,
+  and on the behaviour policy itself (equal log-probabilities) ρ is exactly 1.
+  Products of ratios over many steps can still overflow.
+
+  Nothing is held constant for differentiation, and NaN stays NaN.
+
+  Args:
+    log_prob: `[...]` log-probability of the action under the target policy,
+      summed over the action's dimensions (the mean would give ρ^(1/d)).
+    behaviour_log_prob: `[...]` the same under the policy that drew it.
+
+  Returns:
+    `[...]` ratios.
+
+  Raises:
+    ValueError: if the two are not floating-point arrays of the same shape.
+  """
+  needs = 'a floating-point array'
+  log_prob = input_checks.float_array('log_prob', log_prob, needs)
+  behaviour_log_prob = input_checks.float_array(
+    'behaviour_log_prob', behaviour_log_prob, needs
+  )
+  if log_prob.shape != behaviour_log_prob.shape:
+    raise ValueError(
+      'log_prob and behaviour_log_prob need the same shape, one entry an'
+      f' action, but got {log_prob.shape} and {behaviour_log_prob.shape}.'
+    )
+  log_ratio = log_prob - behaviour_log_prob
+  lowest, highest = log_ratio_range(log_ratio.dtype)
+  # Selected, not clipped by min and max: NaN passes both comparisons.
+  log_ratio = jnp.where(log_ratio < lowest, lowest, log_ratio)
+  log_ratio = jnp.where(log_ratio > highest, highest, log_ratio)
+  return jnp.exp(log_ratio)
+
+
+def log_ratio_range(dtype: chex.ArrayDType) -> tuple[float, float]:
+  """The smallest and largest log-ratio whose exponential is normal."""
+  limits = jnp.finfo(dtype)
+  return (
+    float(np.ceil(np.log(float(limits.tiny)))),
+    float(np.floor(np.log(float(limits.max)))),
+  )

@@ -1,0 +1,1 @@
+"""Meta-learning: adaptation, meta-gradients, outer updates; knows no agent."""

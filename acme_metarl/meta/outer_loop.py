@@ -1,0 +1,339 @@
+"""The outer loop: from a prepared meta-batch to new meta-parameters."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import chex
+import jax
+from jax import lax
+import jax.numpy as jnp
+import optax
+
+from acme_metarl import config as config_lib
+from acme_metarl import types
+from acme_metarl.meta import diagnostics, task_batching, trust_region
+from acme_metarl.meta import task_loss as task_loss_lib
+from acme_metarl.meta.task_loss import MetaParams
+
+Metrics = dict[str, chex.Array]
+
+
+class MetaState(NamedTuple):
+  """Everything the outer loop carries on; a pytree of arrays.
+
+  Attributes:
+    params: meta-parameters.
+    opt_state: state of the outer optimiser.
+    kl_coefficient: `[K]` weight of each inner step's KL penalty.
+    num_updates: calls of `update` so far.
+    num_skipped: outer steps left out because a gradient was not finite.
+  """
+
+  params: MetaParams
+  opt_state: types.PyTree
+  kl_coefficient: chex.Array
+  num_updates: chex.Array
+  num_skipped: chex.Array
+
+
+class OuterLoop:
+  """The outer loop on a prepared meta-batch, as methods of its settings."""
+
+  def __init__(
+    self,
+    config: config_lib.AlgorithmConfig,
+    loss: task_loss_lib.MetaGradient,
+    devices: Sequence[jax.Device],
+  ):
+    self._config = config
+    self._loss = loss
+    self._devices = devices
+    self._chunk_size = config.chunk_size or task_batching.default_chunk_size(
+      devices
+    )
+    self._optimizer = _make_optimizer(config)
+
+  def init(self, params: MetaParams) -> MetaState:
+    """The state before the first update."""
+    dtype = jnp.result_type(*jax.tree_util.tree_leaves(params.policy))
+    return MetaState(
+      params=params,
+      opt_state=self._optimizer.init(self._trainable(params)),
+      kl_coefficient=jnp.full(
+        (self._config.num_inner_steps,),
+        self._config.inner_kl_coefficient,
+        dtype,
+      ),
+      num_updates=jnp.zeros((), jnp.int32),
+      num_skipped=jnp.zeros((), jnp.int32),
+    )
+
+  def _trainable(self, params: MetaParams) -> types.PyTree:
+    """The part of the meta-parameters that the optimiser steps."""
+    if self._config.inner_step_sizes == 'fixed':
+      return params.policy
+    return params
+
+  def _merge(self, params: MetaParams, trainable: types.PyTree) -> MetaParams:
+    if self._config.inner_step_sizes == 'fixed':
+      return params._replace(policy=trainable)
+    return trainable
+
+  def update(
+    self, state: MetaState, prepared: types.Prepared, reward: chex.Array
+  ) -> tuple[MetaState, Metrics]:
+    """All epochs on one meta-batch.
+
+    Args:
+      state: before.
+      prepared: stages `[G, K+1, B, T, ...]`.
+      reward: `[G, K+1, B, T]` raw rewards.
+
+    Returns:
+      The state after, and metrics by name.
+    """
+    num_tasks = reward.shape[0]
+    batches = self._batch(state.params, prepared, reward)
+    run = (
+      self._trust_region_step
+      if self._config.uses_trust_region
+      else self._epochs
+    )
+    new_state, metrics = run(state, batches, num_tasks)
+    return (
+      new_state._replace(num_updates=state.num_updates + 1),
+      {
+        **metrics,
+        'num_skipped': new_state.num_skipped,
+      },
+    )
+
+  def _batch(self, params, prepared, reward) -> task_batching.TaskBatches:
+    """Tasks in chunks, with the number of the half each belongs to."""
+    weight = task_loss_lib.score_weights(self._loss.kind, prepared, reward)
+    stages = prepared._replace(behaviour_params=())
+    reference = prepared.behaviour_params
+    task = task_loss_lib.Task(stages, reference, weight)
+    batches = task_batching.batch_tasks(
+      (task, jnp.arange(reward.shape[0]) % 2),
+      self._chunk_size,
+      len(self._devices),
+    )
+    has_reference = bool(jax.tree_util.tree_leaves(reference))
+    if has_reference and not self._config.uses_trust_region:
+      return batches
+    # KL divergences are measured from the policy before this update.
+    reference = task_batching.map_over_tasks(
+      lambda params, inputs: self._loss.reference(params, inputs[0].stages),
+      params,
+      batches,
+      self._devices,
+    )
+    task, half = batches.tasks
+    return batches._replace(tasks=(task._replace(reference=reference), half))
+
+  def _sum(self, function, replicated, batches):
+    return task_batching.sum_over_tasks(
+      function, replicated, batches, self._devices
+    )
+
+  def _mean_gradient(self, params: MetaParams, kl_coefficient, batches, size):
+    """Mean loss, meta-gradient, its statistics and the mean diagnostics."""
+
+    def task_sums(replicated, inputs):
+      params, kl_coefficient = replicated
+      task, half = inputs
+
+      def loss_fn(trainable):
+        merged = self._merge(params, trainable)
+        return self._loss.task_loss(merged, task, kl_coefficient)
+
+      (loss, aux), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
+        self._trainable(params)
+      )
+      return loss, aux, diagnostics.gradient_sums(gradient, half)
+
+    loss, aux, sums = self._sum(task_sums, (params, kl_coefficient), batches)
+    return (
+      loss / size,
+      diagnostics.mean_gradient(sums, size),
+      diagnostics.gradient_statistics(sums, size),
+      _divide(aux, size),
+    )
+
+  def _evaluate(self, params: MetaParams, kl_coefficient, batches, size):
+    """Mean loss and diagnostics, without a gradient."""
+
+    def task_loss(replicated, inputs):
+      return self._loss.task_loss(replicated[0], inputs[0], replicated[1])
+
+    return _divide(
+      self._sum(task_loss, (params, kl_coefficient), batches), size
+    )
+
+  def _epochs(self, state: MetaState, batches, size):
+    """Several steps of an optax optimiser on the same meta-batch."""
+
+    def epoch(carry, _):
+      params, opt_state, num_skipped = carry
+      loss, gradient, statistics, aux = self._mean_gradient(
+        params, state.kl_coefficient, batches, size
+      )
+      trainable = self._trainable(params)
+      updates, new_opt_state = self._optimizer.update(
+        gradient, opt_state, trainable
+      )
+      new_params = self._merge(params, optax.apply_updates(trainable, updates))
+      is_finite = _is_finite((loss, gradient))
+      carry = _select(
+        is_finite, (new_params, new_opt_state), (params, opt_state)
+      )
+      return (*carry, num_skipped + ~is_finite), (loss, statistics, aux)
+
+    carry = (state.params, state.opt_state, state.num_skipped)
+    carry, history = lax.scan(
+      epoch, carry, None, length=self._config.num_outer_epochs
+    )
+    params, opt_state, num_skipped = carry
+    first, last = (
+      jax.tree_util.tree_map(lambda x, i=i: x[i], history) for i in (0, -1)
+    )
+    loss, aux = last[0], last[2]
+    if self._config.adaptive_inner_kl or self._config.num_outer_epochs == 1:
+      # The last epoch's diagnostics are those before its own step.
+      loss, aux = self._evaluate(params, state.kl_coefficient, batches, size)
+    state = state._replace(
+      params=params,
+      opt_state=opt_state,
+      num_skipped=num_skipped,
+      kl_coefficient=self._next_kl_coefficient(state.kl_coefficient, aux),
+    )
+    metrics = _metrics(first[0], loss, first[1], first[2].objective, aux)
+    return state, {**metrics, **_kl_coefficients(state.kl_coefficient)}
+
+  def _trust_region_step(self, state: MetaState, batches, size):
+    """One trust-region step."""
+    params = state.params
+    kl_coefficient = state.kl_coefficient
+    loss, gradient, statistics, aux = self._mean_gradient(
+      params, kl_coefficient, batches, size
+    )
+
+    def loss_and_kl(trainable):
+      candidate = self._merge(params, trainable)
+      new_loss, new_aux = self._evaluate(
+        candidate, kl_coefficient, batches, size
+      )
+      return new_loss, new_aux.outer_kl
+
+    trainable = self._trainable(params)
+    updates, opt_state = self._optimizer.update(
+      gradient,
+      state.opt_state,
+      trainable,
+      loss=loss,
+      loss_and_kl_fn=loss_and_kl,
+      curvature_fn=lambda v: self._gauss_newton(params, v, batches, size),
+    )
+    new_params = self._merge(params, optax.apply_updates(trainable, updates))
+    is_finite = _is_finite((loss, gradient))
+    new_params = _select(is_finite, new_params, params)
+    new_loss, new_aux = self._evaluate(
+      new_params, kl_coefficient, batches, size
+    )
+    state = state._replace(
+      params=new_params,
+      opt_state=opt_state,
+      num_skipped=state.num_skipped + ~is_finite,
+      kl_coefficient=self._next_kl_coefficient(kl_coefficient, new_aux),
+    )
+    metrics = _metrics(loss, new_loss, statistics, aux.objective, new_aux)
+    return state, {
+      **metrics,
+      **_kl_coefficients(state.kl_coefficient),
+      'step_accepted': opt_state.accepted.astype(loss.dtype),
+      'num_backtracks': opt_state.num_backtracks.astype(loss.dtype),
+    }
+
+  def _gauss_newton(self, params: MetaParams, vector, batches, size):
+    """Mean over tasks of JᵀFJv through the adaptation."""
+
+    def product(replicated, inputs):
+      params, vector = replicated
+      stages = inputs[0].stages
+
+      def adapted_distribution(trainable):
+        merged = self._merge(params, trainable)
+        return self._loss.outputs(merged, stages)[-1].distribution
+
+      return trust_region.gauss_newton_product(
+        adapted_distribution,
+        self._trainable(params),
+        vector,
+        stages.mask[-1],
+      )
+
+    return _divide(self._sum(product, (params, vector), batches), size)
+
+  def _next_kl_coefficient(self, coefficient, aux) -> chex.Array:
+    """Halves it below the target's range, doubles it above."""
+    if not self._config.adaptive_inner_kl:
+      return coefficient
+    target = self._config.inner_kl_target
+    factor = jnp.where(
+      aux.inner_kl < target / 1.5,
+      0.5,
+      jnp.where(aux.inner_kl > target * 1.5, 2.0, 1.0),
+    )
+    return coefficient * factor.astype(coefficient.dtype)
+
+
+def _make_optimizer(config: config_lib.AlgorithmConfig):
+  if config.uses_trust_region:
+    return trust_region.trust_region(
+      max_kl=config.max_kl,
+      cg_iterations=config.cg_iterations,
+      cg_damping=config.cg_damping,
+      backtrack_ratio=config.backtrack_ratio,
+      max_backtracks=config.max_backtracks,
+    )
+  return getattr(optax, config.outer_optimizer)(config.outer_learning_rate)
+
+
+def _metrics(loss_before, loss, statistics, objective_before, aux) -> Metrics:
+  metrics = {
+    'loss_before': loss_before,
+    'loss': loss,
+    'objective_before': objective_before,
+    'objective': aux.objective,
+    'outer_kl': aux.outer_kl,
+    'clipped_share': aux.clipped_share,
+    **statistics,
+  }
+  for index in range(aux.inner_kl.shape[0]):
+    metrics[f'inner_kl_{index}'] = aux.inner_kl[index]
+  for index in range(aux.effective_sample_size.shape[0]):
+    metrics[f'effective_sample_size_{index}'] = aux.effective_sample_size[index]
+  return metrics
+
+
+def _kl_coefficients(kl_coefficient: chex.Array) -> Metrics:
+  return {
+    f'kl_coefficient_{index}': kl_coefficient[index]
+    for index in range(kl_coefficient.shape[0])
+  }
+
+
+def _divide(tree: types.PyTree, size: int) -> types.PyTree:
+  return jax.tree_util.tree_map(lambda x: x / size, tree)
+
+
+def _is_finite(tree: types.PyTree) -> chex.Array:
+  leaves = jax.tree_util.tree_leaves(tree)
+  return jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves]))
+
+
+def _select(condition: chex.Array, new, old):
+  return jax.tree_util.tree_map(
+    lambda x, y: jnp.where(condition, x, y), new, old
+  )

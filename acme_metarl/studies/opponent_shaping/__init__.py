@@ -1,0 +1,63 @@
+"""Shaping an opponent's learning in repeated games: LOLA-DiCE and beyond."""
+
+from acme_metarl.studies.opponent_shaping.estimation import (
+  EXACT,
+  SOURCES,
+  dice_with_baseline,
+  estimate_gradient,
+  estimate_value,
+  make_evaluator,
+)
+from acme_metarl.studies.opponent_shaping.games import (
+  NUM_OUTCOMES,
+  NUM_STATES,
+  RepeatedGame,
+  Rollouts,
+  joint_log_probs,
+  mean_payoff,
+  mirror,
+  payoffs,
+  play,
+  prisoners_dilemma,
+  state_values,
+  value,
+)
+from acme_metarl.studies.opponent_shaping.learning import (
+  NUM_PLAYERS,
+  Config,
+  Metrics,
+  State,
+  exact_meta_gradient,
+  joint_payoff,
+  look_ahead,
+  make_learner,
+)
+
+__all__ = [
+  'EXACT',
+  'NUM_OUTCOMES',
+  'NUM_PLAYERS',
+  'NUM_STATES',
+  'SOURCES',
+  'Config',
+  'Metrics',
+  'RepeatedGame',
+  'Rollouts',
+  'State',
+  'dice_with_baseline',
+  'estimate_gradient',
+  'estimate_value',
+  'exact_meta_gradient',
+  'joint_log_probs',
+  'joint_payoff',
+  'look_ahead',
+  'make_evaluator',
+  'make_learner',
+  'mean_payoff',
+  'mirror',
+  'payoffs',
+  'play',
+  'prisoners_dilemma',
+  'state_values',
+  'value',
+]

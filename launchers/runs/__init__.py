@@ -1,0 +1,1 @@
+"""How a run goes: settings, flags, loop, tables; imports no sibling."""

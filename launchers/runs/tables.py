@@ -1,0 +1,366 @@
+"""What a run writes and shows: tables, curves, progress.
+
+Loggers have the interface of Acme's, which is loaded for TensorBoard only.
+"""
+
+from collections.abc import Mapping, Sequence
+import csv
+import os
+import pathlib
+import sys
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tqdm
+
+from acme_metarl.launchers.runs import outputs, plotting
+
+if TYPE_CHECKING:
+  from acme.utils import loggers
+
+LEARNER_CSV = 'learner.csv'
+EVALUATION_CSV = 'evaluation.csv'
+EVALUATION_COLUMNS = (
+  'iteration',
+  'environment_steps',
+  'wall_seconds',
+  'num_inner_steps_taken',
+  'return_mean',
+  'return_stderr',
+)
+CURVES_PNG = 'curves.png'
+TENSORBOARD = 'tensorboard'
+
+
+class CSVLogger:
+  """A table that survives its run: it is flushed row by row, and resumed.
+
+  (Acme's own says of itself that it does not support pre-emption, and sorts
+  its columns.) Columns are those of the first row; later rows may lack some.
+  """
+
+  def __init__(
+    self,
+    path: str | os.PathLike[str],
+    columns: Sequence[str] | None = None,
+    resume_at: int | None = None,
+  ):
+    """Opens a table.
+
+    Args:
+      path: of the file.
+      columns: of the table; those of the first row if not given.
+      resume_at: keeps the rows that the file has up to this iteration; None
+        starts it anew.
+    """
+    self._path = pathlib.Path(path)
+    rows = []
+    if resume_at is not None and self._path.exists():
+      rows = [
+        row
+        for row in read_csv(self._path)
+        if _as_int(row['iteration']) is not None
+        and int(row['iteration']) <= resume_at
+        and None not in row.values()
+      ]
+    if rows:
+      columns = list(rows[0])
+      outputs.write_csv(self._path, rows)
+    self._columns = list(columns) if columns else None
+    self._file = open(
+      self._path, 'a' if rows else 'w', newline='', encoding='utf-8'
+    )
+    self._writer = None
+    if rows:
+      self._writer = self._make_writer()
+
+  def write(self, data: Mapping[str, Any]) -> None:
+    if self._writer is None:
+      self._columns = self._columns or list(data)
+      self._writer = self._make_writer()
+      self._writer.writeheader()
+    self._writer.writerow(dict(data))
+    self._file.flush()
+
+  def close(self) -> None:
+    self._file.close()
+
+  def _make_writer(self) -> csv.DictWriter:
+    return csv.DictWriter(
+      self._file,
+      self._columns,
+      restval='',
+      extrasaction='ignore',
+      lineterminator='\n',
+    )
+
+
+class RowCollector:
+  """Keeps what was written last, for who puts rows together."""
+
+  def __init__(self):
+    self.rows: list[dict[str, Any]] = []
+
+  def write(self, data: Mapping[str, Any]) -> None:
+    self.rows.append(dict(data))
+
+  def take_mean(self) -> dict[str, Any]:
+    """Returns the mean of the rows since the last call, and drops them."""
+    rows, self.rows = self.rows, []
+    if len(rows) == 1:
+      return rows[0]
+    return {name: np.mean([row[name] for row in rows]) for name in rows[0]}
+
+  def close(self) -> None:
+    pass
+
+
+class _EvaluationSummary:
+  """One scalar per number of adaptation steps, where tables have one row."""
+
+  def __init__(self, logger: 'loggers.Logger'):
+    self._logger = logger
+
+  def write(self, data: Mapping[str, Any]) -> None:
+    name = f'return_{data["num_inner_steps_taken"]}'
+    self._logger.write(
+      {
+        'iteration': data['iteration'],
+        name: data['return_mean'],
+      }
+    )
+
+  def close(self) -> None:
+    self._logger.close()
+
+
+def learner_log(
+  directory: pathlib.Path, resume_at: int | None, use_tensorboard: bool
+) -> 'loggers.Logger':
+  """Opens `learner.csv`, and TensorBoard's files if asked to."""
+  table = CSVLogger(directory / LEARNER_CSV, None, resume_at)
+  if not use_tensorboard:
+    return table
+  return _both(table, _summary(directory, 'learner'))
+
+
+def evaluation_log(
+  directory: pathlib.Path, resume_at: int | None, use_tensorboard: bool
+) -> 'loggers.Logger':
+  """Opens `evaluation.csv`, and TensorBoard's files if asked to."""
+  table = CSVLogger(directory / EVALUATION_CSV, EVALUATION_COLUMNS, resume_at)
+  if not use_tensorboard:
+    return table
+  return _both(table, _EvaluationSummary(_summary(directory, 'evaluation')))
+
+
+def _both(*all_loggers: 'loggers.Logger') -> 'loggers.Logger':
+  from acme.utils import loggers
+
+  return loggers.Dispatcher(all_loggers)
+
+
+def _summary(directory: pathlib.Path, label: str) -> 'loggers.Logger':
+  from acme.utils.loggers import tf_summary
+
+  return tf_summary.TFSummaryLogger(
+    str(directory / TENSORBOARD), label, steps_key='iteration'
+  )
+
+
+class Progress:
+  """A bar with an estimate of the time left, and the newest returns."""
+
+  def __init__(self, num_iterations: int, initial: int):
+    """Shows a bar.
+
+    Args:
+      num_iterations: of the whole run.
+      initial: iterations done already.
+    """
+    # Sparse where it goes to a file.
+    interval = 0.5 if sys.stderr.isatty() else 30.0
+    self._bar = tqdm.tqdm(
+      total=num_iterations,
+      initial=initial,
+      unit='it',
+      mininterval=interval,
+      maxinterval=interval,
+      dynamic_ncols=True,
+      # The first iteration compiles, and says little about the others.
+      smoothing=0.3,
+      desc='Compiling',
+    )
+
+  def advance(self, row: Mapping[str, Any], count: int = 1) -> None:
+    """So many iterations more, and the last one's row of `learner.csv`."""
+    returns = _arrow(
+      [value for name, value in row.items() if name.startswith('return_')]
+    )
+    self._bar.set_description('Training', refresh=False)
+    self._bar.set_postfix_str(f'returns {returns}', refresh=False)
+    self._bar.update(count)
+
+  def say(self, text: str) -> None:
+    """Prints a line without tearing the bar."""
+    self._bar.write(text, file=sys.stderr)
+
+  def say_evaluation(self, iteration: int, returns: Sequence[float]) -> None:
+    """Prints the returns of an evaluation."""
+    self.say(
+      f'Iteration {iteration}: return on fresh tasks after '
+      f'{_steps(len(returns))} adaptation steps: {_arrow(returns)}'
+    )
+
+  def close(self) -> None:
+    self._bar.close()
+
+
+def read_csv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
+  """Reads a table as text."""
+  with open(path, newline='', encoding='utf-8') as file:
+    return list(csv.DictReader(file))
+
+
+def iterations(
+  directory: str | os.PathLike[str], table: str = LEARNER_CSV
+) -> list[int]:
+  """Iterations that a table of a run has rows of, in their order."""
+  path = pathlib.Path(directory) / table
+  rows = read_csv(path) if path.exists() else []
+  return [int(row['iteration']) for row in rows]
+
+
+def evaluation_rows(
+  returns: np.ndarray,
+  iteration: int,
+  environment_steps: int,
+  wall_seconds: float,
+) -> list[dict[str, Any]]:
+  """Rows of `evaluation.csv`, from returns `[G, K+1, B]`.
+
+  Mean and standard error are over tasks, each of which counts as the mean of
+  its rollouts.
+  """
+  by_task = returns.astype(np.float64).mean(axis=2)
+  num_tasks, num_stages = by_task.shape
+  values = []
+  for stage in range(num_stages):
+    stderr = np.nan
+    if num_tasks > 1:
+      stderr = by_task[:, stage].std(ddof=1) / np.sqrt(num_tasks)
+    values.append(
+      (
+        iteration,
+        environment_steps,
+        round(wall_seconds, 3),
+        stage,
+        float(by_task[:, stage].mean()),
+        float(stderr),
+      )
+    )
+  return [dict(zip(EVALUATION_COLUMNS, row, strict=True)) for row in values]
+
+
+def write_curves(directory: str | os.PathLike[str], title: str = '') -> None:
+  """Draws `curves.png` from the tables of a run.
+
+  Args:
+    directory: of the run.
+    title: above the first panel.
+  """
+  directory = pathlib.Path(directory)
+  evaluation = _columns(directory / EVALUATION_CSV)
+  learner = _columns(directory / LEARNER_CSV)
+  with plotting.panels(3) as (figure, axes):
+    _draw_evaluation(axes[0], evaluation)
+    _draw_training(axes[1], learner)
+    _draw_gradient(axes[2], learner)
+    if title:
+      axes[0].set_title(title)
+    outputs.write_figure(directory / CURVES_PNG, figure)
+
+
+def _draw_evaluation(axes: Any, table: Mapping[str, np.ndarray]) -> None:
+  axes.set(xlabel='environment steps', ylabel='return on fresh tasks')
+  if not table:
+    plotting.say_empty(axes, 'no evaluation yet')
+    return
+  taken = table['num_inner_steps_taken']
+  for step in np.unique(taken):
+    of_step = taken == step
+    plotting.curve(
+      axes,
+      table['environment_steps'][of_step],
+      table['return_mean'][of_step],
+      table['return_stderr'][of_step],
+      _look(int(step)),
+    )
+  axes.legend()
+
+
+def _draw_training(axes: Any, table: Mapping[str, np.ndarray]) -> None:
+  axes.set(xlabel='environment steps', ylabel='return in training')
+  if not table:
+    plotting.say_empty(axes, 'no iteration yet')
+    return
+  stage = 0
+  while f'return_{stage}' in table:
+    look = _look(stage)
+    axes.plot(
+      table['environment_steps'],
+      table[f'return_{stage}'],
+      color=look.color,
+      linewidth=1,
+      label=look.label,
+    )
+    stage += 1
+
+
+def _draw_gradient(axes: Any, table: Mapping[str, np.ndarray]) -> None:
+  axes.set(xlabel='iteration', ylabel='norm of the meta-gradient')
+  if not table:
+    plotting.say_empty(axes, 'no iteration yet')
+    return
+  axes.plot(
+    table['iteration'],
+    table['meta_gradient_norm'],
+    color=plotting.GREY,
+    linewidth=1,
+  )
+
+
+def _look(num_inner_steps_taken: int) -> plotting.Style:
+  look = plotting.style(f'stage_{num_inner_steps_taken}', num_inner_steps_taken)
+  label = (
+    'before adaptation'
+    if not num_inner_steps_taken
+    else f'after {num_inner_steps_taken} step'
+    + 's' * (num_inner_steps_taken > 1)
+  )
+  return plotting.Style(label, look.color, marker='')
+
+
+def _columns(path: pathlib.Path) -> dict[str, np.ndarray]:
+  rows = read_csv(path) if path.exists() else []
+  if not rows:
+    return {}
+  return {
+    name: np.array([float(row[name] or 'nan') for row in rows])
+    for name in rows[0]
+  }
+
+
+def _as_int(text: str | None) -> int | None:
+  try:
+    return int(text)
+  except (TypeError, ValueError):
+    return None
+
+
+def _arrow(returns: Sequence[float]) -> str:
+  return ' → '.join(f'{x:.3g}' for x in returns)
+
+
+def _steps(num_stages: int) -> str:
+  return ', '.join(str(x) for x in range(num_stages))

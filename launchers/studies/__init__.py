@@ -1,0 +1,1 @@
+"""What the mains of the studies do between their flags and their files."""

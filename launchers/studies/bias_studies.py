@@ -1,0 +1,187 @@
+"""What the launchers of bias and variance studies share."""
+
+from collections.abc import Callable, Sequence
+import pathlib
+from typing import Any
+
+from absl import flags
+import numpy as np
+import tqdm
+
+from acme_metarl.launchers.runs import outputs, plotting
+from acme_metarl.launchers.studies import study as studies
+from acme_metarl.studies import derivative_accuracy, meta_gradient_bias
+
+# Half of the time to compile on a CPU, and no slower code.
+COMPILER_OPTIONS = {'xla_backend_optimization_level': 1}
+
+# On-policy, estimators share derivatives sample by sample.
+SAME_GRADIENT = 'all but IS coincide'
+SAME_HESSIAN = 'doubly robust, second and\nthird order coincide'
+
+Row = dict[str, Any]
+Measured = tuple[meta_gradient_bias.Case, meta_gradient_bias.Measurement]
+
+
+def estimators(flag: flags.FlagHolder[list[str]]) -> tuple[str, ...]:
+  """Returns the names of a list flag, each once, if they are estimators.
+
+  Raises:
+    ValueError: with a sentence for the user, if there are none or others.
+  """
+  names = tuple(dict.fromkeys(flag.value))
+  if not names:
+    raise ValueError(
+      f'--{flag.name} is empty; choose from '
+      f'{", ".join(meta_gradient_bias.ESTIMATORS)}.'
+    )
+  for name in names:
+    if name == 'truncated_doubly_robust':
+      raise ValueError(f'--{flag.name}: {name} is not part of this study.')
+    derivative_accuracy.make_evaluator(name)
+  return names
+
+
+def measure(
+  measure_case: Callable[
+    [meta_gradient_bias.Case, Callable[[], Any]], meta_gradient_bias.Measurement
+  ],
+  cases: Sequence[meta_gradient_bias.Case],
+  directory: pathlib.Path,
+) -> list[Measured]:
+  """Measures cases with a progress bar; keeps the rows so far."""
+  measured, rows = [], []
+  total = sum(case.num_batches for case in cases)
+  with tqdm.tqdm(total=total, unit='batch', desc='compiling') as bar:
+    for case in cases:
+      measured.append((case, measure_case(case, bar.update)))
+      bar.set_description(f'{case.study}, {case.series}', refresh=False)
+      rows.append(meta_gradient_bias.row(*measured[-1]))
+      if len(rows) % 20 == 0:
+        outputs.write_json(directory / studies.PARTIAL, rows)
+  return measured
+
+
+def rounded(rows: Sequence[Row]) -> list[Row]:
+  """Returns rows whose numbers have six digits, enough for files."""
+  return [
+    {
+      name: float(f'{x:.6g}') if isinstance(x, float) else x
+      for name, x in row.items()
+    }
+    for row in rows
+  ]
+
+
+def select(rows: Sequence[Row], **wanted: Any) -> list[Row]:
+  """Returns the rows that have these entries."""
+  return [
+    row
+    for row in rows
+    if all(row[name] == value for name, value in wanted.items())
+  ]
+
+
+def unique(rows: Sequence[Row], name: str) -> list[Any]:
+  """Returns the different entries of a column, in order of appearance."""
+  return list(dict.fromkeys(row[name] for row in rows))
+
+
+def correlation_panel(
+  axes: Any, rows: Sequence[Row], x: str, title: str
+) -> None:
+  """Draws correlation against one setting, a curve an estimator."""
+  for i, name in enumerate(unique(rows, 'estimator')):
+    own = select(rows, estimator=name)
+    plotting.curve(
+      axes,
+      [row[x] for row in own],
+      [row['correlation_mean'] for row in own],
+      [row['correlation_stderr'] for row in own],
+      plotting.style(name, i),
+    )
+  axes.set_title(title)
+
+
+def note(axes: Any, text: str) -> None:
+  """Writes a small remark into the lower right corner."""
+  axes.text(
+    0.97,
+    0.04,
+    text,
+    transform=axes.transAxes,
+    ha='right',
+    va='bottom',
+    color=plotting.GREY,
+    fontsize=8,
+  )
+
+
+def binary_axis(axes: Any, rows: Sequence[Row], column: str) -> None:
+  """Makes a logarithmic axis that names powers of four."""
+  values = unique(rows, column)
+  axes.set_xscale('log', base=2)
+  ticks = [4**i for i in range(9) if min(values) <= 4**i <= max(values)]
+  if len(ticks) > 1:
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+
+
+def is_significant(row: Row) -> bool:
+  """Whether a squared bias is more than twice its noise from the trials."""
+  noise = row['squared_bias_noise']
+  return row['squared_bias_mean'] > (2 * noise if np.isfinite(noise) else 0)
+
+
+def bias_and_variance(
+  axes: Any,
+  rows: Sequence[Row],
+  x: str,
+  scale: Callable[[Row], float] = lambda row: 1.0,
+) -> list[str]:
+  """Draws squared bias (full) and variance (thin) on a logarithmic axis.
+
+  A squared bias that its noise hides is left out.
+
+  Args:
+    axes: Matplotlib axes.
+    rows: of one series.
+    x: column of the horizontal axis.
+    scale: divides both.
+
+  Returns:
+    The estimators whose bias is nowhere to be seen.
+  """
+  unseen = []
+  for i, name in enumerate(unique(rows, 'estimator')):
+    look = plotting.style(name, i)
+    own = sorted(select(rows, estimator=name), key=lambda row: row[x])
+    seen = [row for row in own if is_significant(row)]
+    axes.plot(
+      [row[x] for row in own],
+      [max(row['variance_mean'], 0.0) / scale(row) for row in own],
+      color=look.color,
+      linestyle='--',
+      linewidth=1.0,
+      alpha=0.8,
+    )
+    if seen:
+      mean = np.array([row['squared_bias_mean'] / scale(row) for row in seen])
+      noise = np.array(
+        [np.nan_to_num(row['squared_bias_noise']) / scale(row) for row in seen]
+      )
+      axes.errorbar(
+        [row[x] for row in seen],
+        mean,
+        yerr=2 * noise,
+        color=look.color,
+        marker=look.marker,
+        linestyle='-',
+        elinewidth=1.0,
+        capsize=2,
+        label=look.label,
+      )
+    else:
+      unseen.append(name)
+      axes.plot([], [], color=look.color, marker=look.marker, label=look.label)
+  axes.set_yscale('log')
+  return unseen

@@ -1,0 +1,152 @@
+import errno
+import os
+import pathlib
+import pickle
+import subprocess
+
+from absl import logging
+import numpy as np
+import pytest
+
+from acme_metarl.launchers.runs import checkpointing
+
+
+def _tree(value=0.0):
+  return {
+    'params': {'w': np.full((2, 3), value, np.float32)},
+    'count': np.int32(7),
+  }
+
+
+def test_round_trip(tmp_path):
+  checkpointer = checkpointing.Checkpointer(tmp_path / 'new')
+  assert checkpointer.load_latest() is None
+  path = checkpointer.save(12, _tree(1.5), {'seed': 3, 'note': 'π'})
+  checkpoint = checkpointer.load_latest()
+  assert (checkpoint.step, checkpoint.path) == (12, path)
+  assert checkpoint.metadata == {'seed': 3, 'note': 'π'}
+  tree = checkpointing.restore_tree(_tree(), checkpoint.arrays)
+  np.testing.assert_array_equal(tree['params']['w'], np.full((2, 3), 1.5))
+  assert tree['count'] == 7
+  assert tree['count'].dtype == np.int32
+
+
+def test_keeps_the_last_few(tmp_path):
+  checkpointer = checkpointing.Checkpointer(tmp_path, max_to_keep=2)
+  for step in (1, 2, 9, 10):
+    checkpointer.save(step, _tree(step), {})
+  assert [checkpointing.load(p).step for p in checkpointer.paths()] == [9, 10]
+  assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize('share', [0.0, 0.3, 0.9, 0.999])
+def test_truncated_newest_falls_back_and_says_so(tmp_path, share, monkeypatch):
+  said = []
+  monkeypatch.setattr(
+    logging, 'warning', lambda text, *args: said.append(text % args)
+  )
+  checkpointer = checkpointing.Checkpointer(tmp_path)
+  checkpointer.save(1, _tree(1), {})
+  newest = checkpointer.save(2, _tree(2), {})
+  content = newest.read_bytes()
+  newest.write_bytes(content[: int(share * len(content))])
+  assert checkpointer.load_latest().step == 1
+  assert len(said) == 1
+  assert str(newest) in said[0]
+  assert 'Falling back' in said[0]
+
+
+def test_flipped_bits_are_noticed(tmp_path):
+  path = checkpointing.Checkpointer(tmp_path).save(1, _tree(1), {})
+  content = bytearray(path.read_bytes())
+  where = content.index(np.float32(1).tobytes() * 6)
+  content[where] ^= 1
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match='damaged'):
+    checkpointing.load(path)
+
+
+class _Bomb:
+  """Makes a file when it is unpickled."""
+
+  def __init__(self, path):
+    self._path = str(path)
+
+  def __reduce__(self):
+    return pathlib.Path.touch, (pathlib.Path(self._path),)
+
+
+@pytest.mark.parametrize('name', ['metadata', ".params['w']"])
+def test_loading_executes_no_code_from_the_file(tmp_path, name):
+  mark = tmp_path / 'executed'
+  path = checkpointing.Checkpointer(tmp_path).save(1, _tree(), {})
+  with np.load(path) as file:
+    arrays = dict(file)
+  np.savez(path, **(arrays | {name: np.array(_Bomb(mark), dtype=object)}))
+  with pytest.raises(ValueError, match='damaged.*allow_pickle=False'):
+    checkpointing.load(path)
+  assert not mark.exists()
+  # It would have.
+  with np.load(path, allow_pickle=True) as file:
+    file[name]
+  assert mark.exists()
+
+
+def test_a_bare_pickle_is_no_checkpoint(tmp_path):
+  mark = tmp_path / 'executed'
+  path = tmp_path / checkpointing.file_name(1)
+  path.write_bytes(pickle.dumps(_Bomb(mark)))
+  assert checkpointing.Checkpointer(tmp_path).load_latest() is None
+  assert not mark.exists()
+  pickle.loads(path.read_bytes())
+  assert mark.exists()
+
+
+def test_refuses_other_arrays(tmp_path):
+  path = checkpointing.Checkpointer(tmp_path).save(1, _tree(), {})
+  arrays = checkpointing.load(path).arrays
+  wider = _tree() | {'params': {'w': np.zeros((2, 4), np.float32)}}
+  with pytest.raises(ValueError, match=r"\['w'\] is float32\[2, 3\]"):
+    checkpointing.restore_tree(wider, arrays)
+  more = _tree() | {'more': np.zeros(())}
+  with pytest.raises(ValueError, match=r"\['more'\] is nothing there"):
+    checkpointing.restore_tree(more, arrays)
+  with pytest.raises(ValueError, match=r"\['count'\] is int32\[\] there"):
+    checkpointing.restore_tree({'params': _tree()['params']}, arrays)
+
+
+def test_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
+  checkpointer = checkpointing.Checkpointer(tmp_path)
+  checkpointer.save(1, _tree(1), {})
+
+  def no_space(_):
+    raise OSError(errno.ENOSPC, 'No space left on device')
+
+  monkeypatch.setattr(os, 'fsync', no_space)
+  with pytest.raises(OSError, match='No space left'):
+    checkpointer.save(2, _tree(2), {})
+  monkeypatch.undo()
+  assert [p.name for p in tmp_path.iterdir()] == ['checkpoint_00000001.npz']
+  assert checkpointer.load_latest().step == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+  mount = ['mount', '-t', 'tmpfs', '-o', 'size=256k', 'tmpfs', str(tmp_path)]
+  try:
+    subprocess.run(mount, check=True, capture_output=True)
+  except (OSError, subprocess.CalledProcessError):
+    pytest.skip('needs the right to mount a small disk')
+  yield tmp_path
+  subprocess.run(['umount', str(tmp_path)], check=True)
+
+
+def test_full_disk_leaves_the_last_checkpoint(small_disk: pathlib.Path):
+  checkpointer = checkpointing.Checkpointer(small_disk)
+  checkpointer.save(1, _tree(1), {})
+  with pytest.raises(OSError, match='No space left'):
+    checkpointer.save(2, {'large': np.random.rand(10**5)}, {})
+  checkpoint = checkpointer.load_latest()
+  assert checkpoint.step == 1
+  checkpointing.restore_tree(_tree(), checkpoint.arrays)
+  assert len(list(small_disk.iterdir())) == 1

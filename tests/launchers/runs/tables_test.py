@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from acme_metarl.launchers.runs import tables
+
+
+def _row(iteration, value=0.5):
+  return {'iteration': iteration, 'value': value}
+
+
+def test_table_is_there_row_by_row(tmp_path):
+  log = tables.CSVLogger(tmp_path / 'a.csv')
+  log.write(_row(1))
+  assert (tmp_path / 'a.csv').read_text() == 'iteration,value\n1,0.5\n'
+  log.write({'iteration': 2, 'other': 3})
+  log.close()
+  assert (tmp_path / 'a.csv').read_text() == 'iteration,value\n1,0.5\n2,\n'
+
+
+@pytest.mark.parametrize('broken', ['', '4,', '4', '3', 'x,1\n'])
+def test_resuming_drops_newer_and_broken_rows(tmp_path, broken):
+  path = tmp_path / 'a.csv'
+  whole = 'iteration,value\n1,0.25\n2,0.5\n'
+  path.write_text(whole + '3,0.75\n' + broken)
+  log = tables.CSVLogger(path, resume_at=2)
+  assert path.read_text() == whole
+  log.write(_row(3, 1.5))
+  log.close()
+  assert path.read_text() == whole + '3,1.5\n'
+
+
+def test_resuming_before_the_first_row(tmp_path):
+  path = tmp_path / 'a.csv'
+  path.write_text('iteration,value\n3,0.75\n')
+  for file in (path, tmp_path / 'new.csv'):
+    log = tables.CSVLogger(file, resume_at=2)
+    log.write(_row(3))
+    log.close()
+    assert file.read_text() == 'iteration,value\n3,0.5\n'
+
+
+def test_evaluation_rows_are_over_tasks():
+  # Rollouts differ much within a task, tasks little.
+  returns = np.array(
+    [
+      [[0.0, 10.0], [2.0, 4.0]],
+      [[1.0, 11.0], [5.0, 7.0]],
+      [[2.0, 12.0], [2.0, 10.0]],
+    ]
+  )
+  rows = tables.evaluation_rows(returns, 7, 100, 1.23456)
+  assert list(rows[0]) == list(tables.EVALUATION_COLUMNS)
+  assert list(rows[0].values())[:5] == [7, 100, 1.235, 0, 6.0]
+  assert rows[0]['return_stderr'] == pytest.approx(1 / np.sqrt(3))
+  assert rows[1]['num_inner_steps_taken'] == 1
+  assert rows[1]['return_mean'] == 5.0
+  assert rows[1]['return_stderr'] == pytest.approx(1.0)
+  alone = tables.evaluation_rows(returns[:1], 7, 100, 0.0)
+  assert np.isnan(alone[0]['return_stderr'])
+
+
+def test_rows_are_averaged():
+  rows = tables.RowCollector()
+  rows.write({'lag': 0, 'loss': 1.0})
+  assert rows.take_mean() == {'lag': 0, 'loss': 1.0}
+  rows.write({'lag': 0, 'loss': 1.0})
+  rows.write({'lag': 1, 'loss': 2.0})
+  assert rows.take_mean() == {'lag': 0.5, 'loss': 1.5}
+
+
+def test_curves_from_tables(tmp_path):
+  tables.write_curves(tmp_path)
+  empty = (tmp_path / 'curves.png').read_bytes()
+  evaluation = tables.CSVLogger(tmp_path / tables.EVALUATION_CSV)
+  learner = tables.CSVLogger(tmp_path / tables.LEARNER_CSV)
+  for iteration in range(3):
+    returns = np.random.default_rng(iteration).normal(size=(4, 3, 2))
+    for row in tables.evaluation_rows(returns, iteration, iteration, 0):
+      evaluation.write(row)
+    learner.write(
+      {
+        'iteration': iteration,
+        'environment_steps': iteration,
+        'return_0': 0.0,
+        'return_1': 1.0,
+        'meta_gradient_norm': 2.0,
+      }
+    )
+  tables.write_curves(tmp_path, 'A run')
+  drawn = (tmp_path / 'curves.png').read_bytes()
+  assert drawn[:4] == empty[:4] == b'\x89PNG'
+  assert len(drawn) > len(empty)
+
+
+def test_iterations(tmp_path):
+  assert tables.iterations(tmp_path) == []
+  log = tables.learner_log(tmp_path, None, False)
+  assert tables.iterations(tmp_path) == []
+  for iteration in (1, 2):
+    log.write({'iteration': iteration})
+  log.close()
+  assert tables.iterations(tmp_path) == [1, 2]
+  assert tables.iterations(tmp_path, tables.EVALUATION_CSV) == []
