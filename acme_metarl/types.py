@@ -66,17 +66,28 @@ class Prepared(NamedTuple):
 
 
 class Policy(NamedTuple):
-  """A policy network as an init/apply pair.
+  """A policy network as a pair of functions; four if it has a memory.
+
+  A recurrent policy carries a state along its rollout. All rollouts of a task
+  start from the same initial state, which no parameter changes.
 
   Attributes:
     init: `(key, observation) -> params`, for one unbatched observation.
     apply: `(params, observation) -> distribution` (distrax's interface), for
       any leading batch axes of the observation; log-probabilities are summed
-      over the action's dimensions.
+      over the action's dimensions. With a memory it is `(params, observation,
+      state) -> (distribution, state)`, one step of acting.
+    initial_state: only with a memory: `() -> state`, a pytree of arrays, of one
+      rollout; the batch axes of observations are put in front of it.
+    unroll: only with a memory: `(params, observation [..., T, n]) ->
+      distribution [..., T]`, whole rollouts from their initial states, as
+      learning needs them.
   """
 
   init: Callable[[chex.PRNGKey, chex.ArrayTree], PyTree]
-  apply: Callable[[PyTree, chex.ArrayTree], Any]
+  apply: Callable[..., Any]
+  initial_state: Callable[[], PyTree] | None = None
+  unroll: Callable[[PyTree, chex.ArrayTree], Any] | None = None
 
 
 class TimeStep(NamedTuple):

@@ -8,86 +8,16 @@ from collections.abc import Callable
 
 import chex
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from acme_metarl import types
 from acme_metarl.evaluators import ratios, reductions
-from acme_metarl.meta import baselines, policies
+from acme_metarl.meta import policies, preparation
+
+prepare = preparation.prepare
 
 # (v_tm1, v_t, r_t, discount_t, rho_tm1) -> [T] estimates of one trajectory.
 Evaluator = Callable[..., chex.Array]
-
-
-def prepare(
-  stage: types.Stage,
-  *,
-  discount: float,
-  gae_lambda: float = 1.0,
-  baseline: baselines.Baseline | None = None,
-  normalize: bool = True,
-) -> types.Prepared:
-  """Turns a stage of one task into what adaptation needs; knows no policy.
-
-  Fits the baseline to the discounted returns-to-go of this stage alone,
-  estimates advantages, and normalises them over all steps of the task. Batches
-  of stages and tasks are made by `jax.vmap`.
-
-  Args:
-    stage: one stage of one task.
-    discount: discount factor γ in [0, 1].
-    gae_lambda: λ of generalised advantage estimation.
-    baseline: fits the critic; the linear feature baseline by default.
-    normalize: whether advantages get mean 0 and standard deviation 1, which
-      moves critic and rewards with them (`reductions.normalize_advantages`).
-
-  Returns:
-    The prepared stage.
-
-  Raises:
-    ValueError: if the stage's shapes do not fit together.
-  """
-  _check_stage(stage)
-  if baseline is None:
-    baseline = baselines.LinearFeature()
-  mask = stage.mask.astype(stage.reward.dtype)
-  r_t = jnp.where(mask > 0, stage.reward, 0.0)
-  discount_t = discount * stage.discount * mask
-  returns = discounted_sums(r_t, discount_t)
-  values = lax.stop_gradient(baseline(stage.observation, returns, mask))
-  v_tm1, v_t = values[:, :-1], values[:, 1:]
-  td_errors = r_t + discount_t * v_t - v_tm1
-  advantage = discounted_sums(td_errors * mask, gae_lambda * discount_t)
-  if normalize:
-    v_tm1, v_t, r_t, advantage = reductions.normalize_advantages(
-      v_tm1, v_t, r_t, advantage, mask
-    )
-  return types.Prepared(
-    observation=jax.tree_util.tree_map(lambda x: x[:, :-1], stage.observation),
-    action=stage.action,
-    v_tm1=v_tm1,
-    v_t=v_t,
-    r_t=r_t,
-    discount_t=discount_t,
-    advantage=advantage,
-    mask=mask,
-    behaviour_log_prob=stage.behaviour_log_prob,
-    behaviour_params=stage.behaviour_params,
-  )
-
-
-def discounted_sums(x: chex.Array, discount_t: chex.Array) -> chex.Array:
-  """Returns y_t = x_t + discount_t y_{t+1}, `[B, T]`, with y_T = 0."""
-
-  def step(following, inputs):
-    x_t, discount = inputs
-    y = x_t + discount * following
-    return y, y
-
-  _, y = lax.scan(
-    step, jnp.zeros_like(x[:, 0]), (x.T, discount_t.T), reverse=True
-  )
-  return y.T
 
 
 def adapt(
@@ -189,30 +119,3 @@ def ascend(
     'step_sizes must be a scalar or a pytree shaped like the policy'
     f' parameters, but got {step_structure} for {structure}.'
   )
-
-
-def _check_stage(stage: types.Stage) -> None:
-  shape = jnp.shape(stage.reward)
-  if len(shape) != 2:
-    raise ValueError(
-      'stage must be one stage of one task, with rewards [B, T], but reward has'
-      f' shape {shape}. Use jax.vmap for stages and tasks.'
-    )
-  for name in ('discount', 'mask', 'behaviour_log_prob'):
-    other = jnp.shape(getattr(stage, name))
-    if other != shape:
-      raise ValueError(
-        f'stage.{name} must have the shape of stage.reward, {shape}, but has'
-        f' {other}.'
-      )
-  if jnp.shape(stage.action)[:2] != shape:
-    raise ValueError(
-      f'stage.action must start with {shape}, but has shape'
-      f' {jnp.shape(stage.action)}.'
-    )
-  for leaf in jax.tree_util.tree_leaves(stage.observation):
-    if jnp.shape(leaf)[:2] != (shape[0], shape[1] + 1):
-      raise ValueError(
-        f'stage.observation must start with {(shape[0], shape[1] + 1)} (one'
-        f' more than the steps), but has shape {jnp.shape(leaf)}.'
-      )

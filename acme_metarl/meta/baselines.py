@@ -5,6 +5,7 @@ nothing between stages or tasks.
 """
 
 import dataclasses
+import functools
 from typing import Protocol
 
 import chex
@@ -122,6 +123,8 @@ def _fit_values(
   return features @ weights
 
 
+# Compiled, so that who does not jit gets the loops inside from a cache.
+@functools.partial(jax.jit, static_argnames='num_refinements')
 def ridge_regression(
   features: chex.Array,
   targets: chex.Array,

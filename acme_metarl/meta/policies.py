@@ -127,11 +127,35 @@ def from_haiku(forward: Callable[[chex.ArrayTree], Any]) -> types.Policy:
   return types.Policy(init=transformed.init, apply=transformed.apply)
 
 
+def unroll(
+  policy: types.Policy, params: types.PyTree, observation: chex.ArrayTree
+) -> Any:
+  """The distributions of whole rollouts, with a memory or without.
+
+  >>> policy = tabular(num_states=3, num_actions=2)
+  >>> params = policy.init(jax.random.PRNGKey(0), jnp.int32(0))
+  >>> unroll(policy, params, jnp.array([0, 2])).probs.tolist()
+  [[0.5, 0.5], [0.5, 0.5]]
+
+  Args:
+    policy: any policy.
+    params: its parameters.
+    observation: `[..., T, n]`, or a pytree of such arrays; the rollouts start
+      at 0.
+
+  Returns:
+    A distribution with batch axes `[..., T]`.
+  """
+  if policy.unroll is None:
+    return policy.apply(params, observation)
+  return policy.unroll(params, observation)
+
+
 def log_prob_fn(policy: types.Policy) -> LogProbFn:
-  """Returns `(params, observation, action) -> log-probability` of a policy."""
+  """Returns `(params, observation, action) -> log-probability` of rollouts."""
 
   def log_prob(params, observation, action):
-    return policy.apply(params, observation).log_prob(action)
+    return unroll(policy, params, observation).log_prob(action)
 
   return log_prob
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from acme_metarl import evaluators, tabular, types
-from acme_metarl.meta import adaptation, objectives, policies
+from acme_metarl.meta import objectives, policies, preparation
 from acme_metarl.meta import task_loss as task_loss_lib
 
 EVALUATORS = {
@@ -132,7 +132,7 @@ class TestScoreFunction:
     )
     states, actions = trajectories.states[:, :-1], trajectories.actions
     discount_t = (mdp.discount * trajectories.discounts).at[:, -1].set(0.0)
-    returns = adaptation.discounted_sums(trajectories.rewards, discount_t)
+    returns = preparation.discounted_sums(trajectories.rewards, discount_t)
     weights = returns * mdp.discount ** jnp.arange(self.HORIZON)
     num_trajectories = len(probabilities)
 
