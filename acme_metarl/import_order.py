@@ -6,9 +6,10 @@ Reverb and Launchpad load TensorFlow 2.8, which that check refuses, although
 the JAX half never touches it. So the outcome would depend on the order of a
 program's imports.
 
-Importing `acme_metarl` installs a hook for that one module: should its import
-be refused while TensorFlow is loaded, it is repeated with TensorFlow out of
-sight. Where TensorFlow is not loaded, or nothing complains, nothing happens.
+`install()` adds a hook for that one module: should its import be refused while
+TensorFlow is loaded, it is repeated with TensorFlow out of sight. Where
+TensorFlow is not loaded, or nothing complains, nothing happens. The packages
+that import distrax, rlax or Acme call it first; `import acme_metarl` does not.
 """
 
 from collections.abc import Sequence
