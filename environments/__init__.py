@@ -12,6 +12,10 @@ from acme_metarl.environments.batched import (
 )
 from acme_metarl.environments.batched import JaxBatch as JaxBatch
 from acme_metarl.environments.batched import batch as batch
+from acme_metarl.environments.batched import (
+  has_finite_tasks as has_finite_tasks,
+)
+from acme_metarl.environments.batched import tasks_in_words as tasks_in_words
 from acme_metarl.environments.registry import make as make
 from acme_metarl.environments.registry import names as names
 from acme_metarl.environments.registry import register as register

@@ -7,6 +7,8 @@ of the actuator's range. A Gaussian of unit standard deviation thus uses a tenth
 of it. Log-probabilities are those of `a`; control costs are those of `u`.
 """
 
+from typing import Any
+
 import chex
 from dm_env import specs
 import numpy as np
@@ -55,3 +57,64 @@ def raw_action_spec(*shape: int) -> specs.Array:
     A spec without bounds.
   """
   return specs.Array(shape, np.float32, name='action')
+
+
+def bounds(spec: specs.BoundedArray) -> tuple[np.ndarray, np.ndarray]:
+  """The ends of an actuator's range, infinite where there is none.
+
+  The largest number of a type, or of float32, as a bound means no bound.
+
+  Args:
+    spec: of floating-point actions.
+
+  Returns:
+    Minimum and maximum, of the spec's shape and type.
+  """
+  largest = min(
+    np.finfo(spec.dtype).max.astype(np.float64),
+    np.finfo(np.float32).max.astype(np.float64),
+  )
+
+  def widen(bound):
+    bound = np.broadcast_to(np.asarray(bound, spec.dtype), spec.shape)
+    is_none = np.abs(bound.astype(np.float64)) >= largest
+    return np.where(is_none, np.sign(bound) * np.inf, bound).astype(spec.dtype)
+
+  return widen(spec.minimum), widen(spec.maximum)
+
+
+class Actions:
+  """How the policy's actions become those of other people's environments."""
+
+  def __init__(self, user_spec: specs.Array, scale: bool):
+    """Decides whether actions are scaled.
+
+    Args:
+      user_spec: of one action of the environment.
+      scale: whether a continuous action that is bounded on all sides is scaled;
+        one that is not scaled is clipped to the bounds that there are.
+    """
+    self.user_spec = user_spec
+    self._bounds = None
+    is_float = np.issubdtype(user_spec.dtype, np.floating)
+    if is_float and hasattr(user_spec, 'minimum'):
+      self._bounds = bounds(user_spec)
+    self._is_scaled = (
+      scale
+      and self._bounds is not None
+      and bool(np.isfinite(self._bounds).all())
+    )
+    self.spec = user_spec
+    if self._is_scaled:
+      self.spec = raw_action_spec(*user_spec.shape)
+    elif self._bounds is not None and np.isinf(self._bounds).any():
+      self.spec = specs.BoundedArray(
+        user_spec.shape, user_spec.dtype, *self._bounds, user_spec.name
+      )
+
+  def to_theirs(self, action: Any) -> np.ndarray:
+    """Fresh actions `[..., *shape]` that the environment takes."""
+    action = np.array(action, self.user_spec.dtype)
+    if self._is_scaled:
+      return scale_action(action, *self._bounds)
+    return action if self._bounds is None else action.clip(*self._bounds)

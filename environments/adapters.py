@@ -7,19 +7,35 @@ rollouts at once (`BatchedEnvironment`), or a pure-JAX one, is far faster.
 """
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+import inspect
 from typing import Any, NamedTuple
 
 import dm_env
-from dm_env import specs
 import jax
 import numpy as np
 
 from acme_metarl import types
-from acme_metarl.environments import action_scaling, batched
+from acme_metarl.environments import batched, checking, sharing, spaces
+from acme_metarl.environments import tasks as tasks_lib
+from acme_metarl.environments.action_scaling import Actions
 
 # Seeds for environments, 31 bits: many take no more.
 _SEED_BOUND = 2**31
+
+
+def check_hooks(**hooks: Any) -> None:
+  """Refuses hooks that cannot be called."""
+  for name, hook in hooks.items():
+    if not callable(hook):
+      raise ValueError(f'{name}: got {hook!r}, need a function.')
+
+
+def same_spec(left: Any, right: Any) -> bool:
+  """Whether two specs mean the same, whatever they are called."""
+  return type(left) is type(right) and left.replace(name='') == right.replace(
+    name=''
+  )
 
 
 class _Outcome(NamedTuple):
@@ -43,18 +59,27 @@ class _LoopBatch(abc.ABC):
     sample_task: Callable[[np.random.Generator], types.PyTree],
     set_task: Callable[[Any, types.PyTree], None],
     scale_actions: bool,
+    has_finite_tasks: bool,
   ):
+    check_hooks(factory=factory, sample_task=sample_task, set_task=set_task)
     self._factory = factory
     self._sample_task = sample_task
     self._set_task = set_task
+    self._has_finite_tasks = has_finite_tasks
     self._environments = [factory()]
-    self._observation_spec = self._make_observation_spec(self._environments[0])
-    self._user_action_spec = self._make_action_spec(self._environments[0])
-    self._is_scaled = scale_actions and _has_finite_bounds(
-      self._user_action_spec
+    first = self._environments[0]
+    if not sharing.is_environment(first):
+      raise ValueError(
+        f'factory: {factory!r} returned {first!r}, need an environment.'
+      )
+    self._observation_spec = checking.observation_spec(
+      self._make_observation_spec(first), self
     )
-    self._batch_shape = (0, 0)
-    self._last = []
+    self._actions = Actions(
+      checking.action_spec(self._make_action_spec(first), self), scale_actions
+    )
+    self._has_checked_hook = False
+    self._batch_shape = None
     self._truncated = None
 
   def __repr__(self) -> str:
@@ -62,19 +87,24 @@ class _LoopBatch(abc.ABC):
 
   @abc.abstractmethod
   def _make_observation_spec(self, environment: Any) -> Any:
-    """dm_env specs of the user's observations, floats as float32."""
+    """dm_env specs of the user's observations."""
 
   @abc.abstractmethod
   def _make_action_spec(self, environment: Any) -> Any:
     """A dm_env spec of the user's actions."""
 
   @abc.abstractmethod
-  def _reset_one(self, environment: Any, task: types.PyTree, seed: int) -> Any:
-    """Starts one rollout; returns its observation."""
+  def _reset_one(self, environment: Any, seed: int) -> Any:
+    """Starts one rollout of the task set; returns its observation."""
 
   @abc.abstractmethod
   def _step_one(self, environment: Any, action: Any) -> _Outcome:
     """Steps one rollout with an action that the user's environment knows."""
+
+  @property
+  def has_finite_tasks(self) -> bool:
+    """What the user said."""
+    return self._has_finite_tasks
 
   @property
   def truncated(self) -> np.ndarray:
@@ -86,71 +116,104 @@ class _LoopBatch(abc.ABC):
 
   def action_spec(self) -> Any:
     """Raw actions where they are scaled, otherwise the user's own spec."""
-    if self._is_scaled:
-      return action_scaling.raw_action_spec(*self._user_action_spec.shape)
-    return self._user_action_spec
+    return self._actions.spec
 
   def sample_tasks(
     self, rng: np.random.Generator, num_tasks: int
   ) -> types.PyTree:
-    tasks = [self._sample_task(rng) for _ in range(num_tasks)]
-    return jax.tree_util.tree_map(lambda *leaves: np.stack(leaves), *tasks)
+    return tasks_lib.stack([self._sample_task(rng) for _ in range(num_tasks)])
 
   def reset(
     self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator
   ) -> Any:
-    num_tasks = len(jax.tree_util.tree_leaves(tasks)[0])
+    num_tasks = tasks_lib.count(tasks)
     self._batch_shape = (num_tasks, num_rollouts)
     num_environments = num_tasks * num_rollouts
-    while len(self._environments) < num_environments:
-      self._environments.append(self._factory())
+    self._make_environments(num_environments)
     seeds = rng.integers(_SEED_BOUND, size=num_environments)
-    self._last = []
+    self._is_over = np.zeros(num_environments, bool)
+    self._rows = None
     for i in range(num_environments):
-      task = jax.tree_util.tree_map(lambda x: x[i // num_rollouts], tasks)  # noqa: B023
-      observation = self._reset_one(self._environments[i], task, int(seeds[i]))
-      self._last.append(_Outcome(observation, 0.0, 1.0, False))
-    return self._stack([outcome.observation for outcome in self._last])
+      task = tasks_lib.take(tasks, i // num_rollouts)
+      self._set_one(self._environments[i], task, int(seeds[i]))
+      observation = self._reset_one(self._environments[i], int(seeds[i]))
+      self._write(i, observation)
+    self._has_checked_hook |= num_tasks > 1
+    self._check_specs(num_environments)
+    return self._shaped()
 
   def step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
-    if not self._last:
+    if self._batch_shape is None:
       raise ValueError('step: there is no rollout yet; call reset first.')
     action = batched.check_action(action, self.action_spec(), self._batch_shape)
-    spec = self._user_action_spec
-    action = action.reshape((-1,) + action.shape[2:]).astype(spec.dtype)
-    if self._is_scaled:
-      action = action_scaling.scale_action(action, spec.minimum, spec.maximum)
-    for i, last in enumerate(self._last):
-      if last.discount == 0 or last.truncated:
-        # Ended: left alone until the next reset.
-        self._last[i] = last._replace(reward=0.0, discount=0.0, truncated=False)
-        continue
-      self._last[i] = self._step_one(self._environments[i], action[i])
-    observations, rewards, discounts, truncated = zip(*self._last, strict=True)
-    self._truncated = np.reshape(truncated, self._batch_shape)
-    return (
-      self._stack(observations),
-      np.array(rewards, np.float32).reshape(self._batch_shape),
-      np.array(discounts, np.float32).reshape(self._batch_shape),
-    )
+    action = self._actions.to_theirs(action.reshape(-1, *action.shape[2:]))
+    reward, discount = np.zeros((2, len(action)), np.float32)
+    truncated = np.zeros(len(action), bool)
+    # What was shown before is not written to.
+    self._rows = [row.copy() for row in self._rows]
+    for i in np.flatnonzero(~self._is_over):
+      outcome = self._step_one(self._environments[i], action[i])
+      self._write(i, outcome.observation)
+      reward[i], discount[i] = outcome.reward, outcome.discount
+      truncated[i] = outcome.truncated
+    # Whatever has ended is left alone until the next reset.
+    self._is_over |= (discount == 0) | truncated
+    shape = self._batch_shape
+    self._truncated = truncated.reshape(shape)
+    return self._shaped(), reward.reshape(shape), discount.reshape(shape)
 
   def close(self) -> None:
     """Closes the user's environments; they cannot be used afterwards."""
     for environment in self._environments:
       environment.close()
 
-  def _stack(self, observations) -> Any:
-    """`[G, B, ...]` arrays of one observation for each rollout.
+  def _make_environments(self, number: int) -> None:
+    if len(self._environments) >= number:
+      return
+    while len(self._environments) < number:
+      self._environments.append(self._factory())
+      if len(self._environments) == 2:  # Before a thousand are made.
+        sharing.check_apart(self._environments, self._factory)
+    sharing.check_apart(self._environments, self._factory)
 
-    Copies: a user's environment may write its observation into one buffer. One
-    that has ended does not, because it is not stepped any more.
-    """
-    return jax.tree_util.tree_map(
-      lambda spec, *leaves: np.array(leaves, spec.dtype).reshape(
-        self._batch_shape + spec.shape
-      ),
-      self._observation_spec,
-      *observations,
+  def _set_one(self, environment: Any, task: types.PyTree, seed: int) -> None:
+    """Makes the environment play a task."""
+    del seed
+    other = self._environments[0]
+    if self._has_checked_hook or environment is other:
+      sharing.check_result(self._set_task(environment, task), environment)
+    else:
+      sharing.call_watched(self._set_task, environment, task, other)
+
+  def _check_specs(self, number: int) -> None:
+    """Refuses environments whose specs are not those of the first."""
+    for environment in self._environments[:number]:
+      spec = self._make_action_spec(environment)
+      if not same_spec(spec, self._actions.user_spec):
+        raise ValueError(
+          f'{environment!r}: its actions have the spec {spec!r}, but those of '
+          f'the first environment had {self._actions.user_spec!r}; the spaces '
+          'must not depend on the task.'
+        )
+
+  def _write(self, i: int, observation: Any) -> None:
+    """Keeps a copy: an environment may write to the same buffer again."""
+    leaves = jax.tree_util.tree_leaves(
+      checking.observation(
+        observation, self._observation_spec, self._environments[i]
+      )
+    )
+    if self._rows is None:
+      size = self._batch_shape[0] * self._batch_shape[1]
+      self._rows = [np.empty((size, *x.shape), x.dtype) for x in leaves]
+    for row, leaf in zip(self._rows, leaves, strict=True):
+      row[i] = leaf
+
+  def _shaped(self) -> Any:
+    """`[G, B, ...]` views of the rows."""
+    structure = jax.tree_util.tree_structure(self._observation_spec)
+    return structure.unflatten(
+      [row.reshape(*self._batch_shape, *row.shape[1:]) for row in self._rows]
     )
 
 
@@ -176,6 +239,7 @@ class DmEnvBatch(_LoopBatch):
     set_task: Callable[[dm_env.Environment, types.PyTree], None],
     set_seed: Callable[[dm_env.Environment, int], None] | None = None,
     scale_actions: bool = True,
+    has_finite_tasks: bool = True,
   ):
     """Makes a `BatchedEnvironment`.
 
@@ -188,31 +252,50 @@ class DmEnvBatch(_LoopBatch):
         the environment's own random state goes on, and the same seed need not
         give the same trial.
       scale_actions: whether a bounded continuous action is a raw one, scaled as
-        `action_scaling` says.
+        `action_scaling` says. Otherwise it is clipped to its bounds.
+      has_finite_tasks: whether there are so few tasks that some are drawn more
+        than once; say False of a continuous distribution.
+
+    Raises:
+      ValueError: if the factory makes no environment, or it has a spec that is
+        not known.
     """
     self._set_seed = set_seed
-    super().__init__(factory, sample_task, set_task, scale_actions)
+    if set_seed is not None:
+      check_hooks(set_seed=set_seed)
+    super().__init__(
+      factory, sample_task, set_task, scale_actions, has_finite_tasks
+    )
 
   def _make_observation_spec(self, environment):
-    return jax.tree_util.tree_map(_float32_spec, environment.observation_spec())
+    return _ask(environment, 'observation_spec')
 
   def _make_action_spec(self, environment):
-    return environment.action_spec()
+    return _ask(environment, 'action_spec')
 
-  def _reset_one(self, environment, task, seed):
+  def _set_one(self, environment, task, seed):
     if self._set_seed is not None:
       self._set_seed(environment, seed)
-    self._set_task(environment, task)
-    return environment.reset().observation
+    super()._set_one(environment, task, seed)
+
+  def _reset_one(self, environment, seed):
+    del seed  # Set before the task.
+    return _time_step(environment.reset(), environment).observation
 
   def _step_one(self, environment, action):
-    time_step = environment.step(action)
-    discount = 1.0 if time_step.discount is None else float(time_step.discount)
+    time_step = _time_step(environment.step(action), environment)
+    if time_step.first():
+      raise ValueError(
+        f'{environment!r}: its step answered with a FIRST time step, need MID '
+        'or LAST; it is not stepped after its end.'
+      )
+    discount = checking.number(time_step.discount, 'discount', environment)
+    checking.discounts(np.float64(discount), environment)
     return _Outcome(
       time_step.observation,
-      float(time_step.reward),
+      checking.number(time_step.reward, 'reward', environment),
       discount,
-      time_step.last() and discount != 0,
+      bool(time_step.last() and discount != 0),
     )
 
 
@@ -231,6 +314,7 @@ class GymnasiumBatch(_LoopBatch):
     sample_task: Callable[[np.random.Generator], types.PyTree],
     set_task: Callable[[Any, types.PyTree], None],
     scale_actions: bool = True,
+    has_finite_tasks: bool = True,
   ):
     """Makes a `BatchedEnvironment`.
 
@@ -242,69 +326,112 @@ class GymnasiumBatch(_LoopBatch):
       set_task: makes the environment play a task; called before its `reset`. It
         gets the environment as the factory made it, with its wrappers.
       scale_actions: whether a bounded continuous action is a raw one, scaled as
-        `action_scaling` says.
+        `action_scaling` says. Otherwise it is clipped to its bounds.
+      has_finite_tasks: whether there are so few tasks that some are drawn more
+        than once; say False of a continuous distribution.
 
     Raises:
-      ValueError: if a space is neither Box nor Discrete.
+      ValueError: if the factory makes no environment, or it has a space that is
+        not known.
     """
-    super().__init__(factory, sample_task, set_task, scale_actions)
+    super().__init__(
+      factory, sample_task, set_task, scale_actions, has_finite_tasks
+    )
 
   def _make_observation_spec(self, environment):
-    return _float32_spec(
-      _space_to_spec(environment.observation_space, 'observation')
+    return spaces.to_spec(
+      _space(environment, 'observation_space'), 'observation'
     )
 
   def _make_action_spec(self, environment):
-    return _space_to_spec(environment.action_space, 'action')
+    return spaces.to_spec(_space(environment, 'action_space'), 'action')
 
-  def _reset_one(self, environment, task, seed):
-    self._set_task(environment, task)
-    observation, _ = environment.reset(seed=seed)
-    return self._shift(observation, environment.observation_space, -1)
+  def _reset_one(self, environment, seed):
+    if not self._takes_seed(environment):
+      raise ValueError(
+        f"{environment!r}: its reset takes no seed, need gymnasium's "
+        'reset(seed=..., options=...); environments of old gym can be wrapped '
+        "with shimmy's GymV21CompatibilityV0."
+      )
+    observation, info = unpack(
+      environment.reset(seed=seed), 2, 'reset', environment
+    )
+    if not isinstance(info, Mapping):
+      unpack(observation, 2, 'reset', environment)
+    return spaces.to_ours(observation, environment.observation_space)
 
   def _step_one(self, environment, action):
-    action = self._shift(action, environment.action_space, 1)
-    observation, reward, terminated, truncated, _ = environment.step(action)
+    observation, reward, terminated, truncated, _ = unpack(
+      environment.step(spaces.to_theirs(action, environment.action_space)),
+      5,
+      'step',
+      environment,
+    )
+    terminated = checking.number(terminated, 'terminated', environment) != 0
+    truncated = checking.number(truncated, 'truncated', environment) != 0
     return _Outcome(
-      self._shift(observation, environment.observation_space, -1),
-      float(reward),
+      spaces.to_ours(observation, environment.observation_space),
+      checking.number(reward, 'reward', environment),
       0.0 if terminated else 1.0,
-      bool(truncated and not terminated),
+      truncated and not terminated,
     )
 
   @staticmethod
-  def _shift(value, space, sign):
-    """Between a Discrete space, which need not start at 0, and our values."""
-    return value + sign * space.start if hasattr(space, 'start') else value
+  def _takes_seed(environment: Any) -> bool:
+    parameters = inspect.signature(environment.reset).parameters.values()
+    return any(p.name == 'seed' or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _space_to_spec(space: Any, name: str) -> Any:
-  """A dm_env spec of a gymnasium space, known by its attributes."""
-  if hasattr(space, 'n') and hasattr(space, 'start'):
-    return specs.DiscreteArray(int(space.n), name=name)
-  if hasattr(space, 'low') and hasattr(space, 'high'):
-    return specs.BoundedArray(
-      space.shape, space.dtype, space.low, space.high, name
-    )
+_SHAPES = {
+  'reset': '(observation, info)',
+  'step': '(observation, reward, terminated, truncated, info)',
+}
+
+
+def unpack(result: Any, number: int, what: str, who: Any) -> tuple[Any, ...]:
+  """What gymnasium's `reset` or `step` returned, or what is wrong with it."""
+  if (
+    isinstance(result, tuple)
+    and len(result) == number
+    and isinstance(result[-1], Mapping)
+  ):
+    return result
+  got = (
+    f'a tuple of {len(result)}'
+    if isinstance(result, tuple)
+    else f'a value of type {type(result).__name__}'
+  )
   raise ValueError(
-    f'{name} space: got {space}, need Box or Discrete; gymnasium.wrappers has '
-    'FlattenObservation and TransformAction for others.'
+    f"{who!r}: its {what} returned {got}, need gymnasium's {_SHAPES[what]}; "
+    "environments of old gym can be wrapped with shimmy's "
+    'GymV21CompatibilityV0.'
   )
 
 
-def _float32_spec(spec: Any) -> Any:
-  if not np.issubdtype(spec.dtype, np.floating):
-    return spec
-  if hasattr(spec, 'minimum'):
-    return specs.BoundedArray(
-      spec.shape, np.float32, spec.minimum, spec.maximum, spec.name
+def _space(environment: Any, name: str) -> Any:
+  space = getattr(environment, name, None)
+  if space is None:
+    raise ValueError(
+      f'{environment!r}: it has no {name}, need a gymnasium.Env; for a dm_env '
+      'environment see DmEnvBatch.'
     )
-  return specs.Array(spec.shape, np.float32, spec.name)
+  return space
 
 
-def _has_finite_bounds(spec: Any) -> bool:
-  if hasattr(spec, 'num_values') or not hasattr(spec, 'minimum'):
-    return False
-  return np.issubdtype(spec.dtype, np.floating) and bool(
-    np.isfinite(spec.minimum).all() and np.isfinite(spec.maximum).all()
-  )
+def _ask(environment: Any, name: str) -> Any:
+  method = getattr(environment, name, None)
+  if not callable(method):
+    raise ValueError(
+      f'{environment!r}: it has no method {name}, need a dm_env.Environment; '
+      'for a gymnasium environment see GymnasiumBatch.'
+    )
+  return method()
+
+
+def _time_step(value: Any, environment: Any) -> dm_env.TimeStep:
+  if not isinstance(value, dm_env.TimeStep):
+    raise ValueError(
+      f'{environment!r}: it returned a {type(value).__name__}, need a '
+      'dm_env.TimeStep.'
+    )
+  return value

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from acme_metarl import types
+from acme_metarl.environments import checking
+from acme_metarl.environments import tasks as tasks_lib
 
 
 class BatchedEnvironment(Protocol):
@@ -18,13 +20,16 @@ class BatchedEnvironment(Protocol):
   business. After a discount of 0 the trial ignores what a rollout shows until
   the next reset; an implementation may go on stepping it or leave it be.
 
-  Returned arrays belong to the caller: they are never written to again.
+  Arrays are handed over as copies, in both directions: a trial gives tasks and
+  actions that may be written to, and copies what it gets.
 
-  Two properties are optional, `[G, B]` bool each, about the last step:
+  Some properties are optional. About the last step, `[G, B]` bool each:
   `truncated`, whether it cut a rollout short that had not terminated (a time
   limit of the environment's own), and `diverged`, whether the physics of a
   rollout broke down in it. The trial ends those rollouts; it also notices, by
-  itself, numbers that are not finite.
+  itself, numbers that are not finite. `info`, a dict of further numbers `[G,
+  B]` about the last step (a success, say), NaN where a rollout has none. And
+  about the tasks: `has_finite_tasks`, see the function of that name.
   """
 
   def observation_spec(self) -> Any:
@@ -78,6 +83,7 @@ class JaxBatch:
     self._environment = environment
     self._device = _host_device()
     self._state = None
+    self._info = {}
     self._batch_shape = ()
     # Compiled once per shape; the tasks and the state are arguments.
     self._sample_tasks = jax.jit(self._sample_tasks_fn, static_argnums=1)
@@ -92,6 +98,16 @@ class JaxBatch:
     """The environment of one rollout."""
     return self._environment
 
+  @property
+  def has_finite_tasks(self) -> bool:
+    """What the environment says."""
+    return has_finite_tasks(self._environment)
+
+  @property
+  def info(self) -> dict[str, np.ndarray]:
+    """What the environment's `info(state)`, if it has one, says, `[G, B]`."""
+    return self._info
+
   def observation_spec(self) -> Any:
     return self._environment.observation_spec()
 
@@ -101,15 +117,21 @@ class JaxBatch:
   def sample_tasks(
     self, rng: np.random.Generator, num_tasks: int
   ) -> types.PyTree:
+    """Draws tasks; one without arrays, such as (), is shown as `[G, 0]`."""
     tasks = self._sample_tasks(self._seeds(rng), num_tasks)
+    if not jax.tree_util.tree_leaves(tasks):
+      return np.zeros((num_tasks, 0), np.float32)
     return jax.tree_util.tree_map(np.asarray, tasks)
 
   def reset(
     self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator
   ) -> Any:
+    num_tasks = tasks_lib.count(tasks)
+    # Copies, because JAX may go on using an array that the caller writes to.
     # Everything later follows its arguments, so this alone says where to run.
-    tasks = jax.device_put(tasks, self._device)
-    num_tasks = jax.tree_util.tree_leaves(tasks)[0].shape[0]
+    tasks = jax.device_put(
+      jax.tree_util.tree_map(np.array, tasks), self._device
+    )
     self._batch_shape = (num_tasks, num_rollouts)
     self._state, observation = self._reset(
       self._seeds(rng), tasks, num_rollouts
@@ -122,7 +144,8 @@ class JaxBatch:
     action = check_action(action, self.action_spec(), self._batch_shape)
     # The state is not donated: an observation is often a part of it, and is
     # handed out as a view.
-    self._state, time_step = self._step(self._state, action)
+    self._state, time_step, info = self._step(self._state, action)
+    self._info = jax.tree_util.tree_map(np.asarray, info)
     return jax.tree_util.tree_map(np.asarray, tuple(time_step))
 
   def _seeds(self, rng: np.random.Generator) -> jax.Array:
@@ -135,6 +158,9 @@ class JaxBatch:
 
   def _reset_fn(self, seeds, tasks, num_rollouts):
     num_tasks = jax.tree_util.tree_leaves(tasks)[0].shape[0]
+    drawn = jax.eval_shape(self._environment.sample_task, jax.random.PRNGKey(0))
+    if not jax.tree_util.tree_leaves(drawn):
+      tasks = drawn  # `sample_tasks` showed the tasks as [G, 0].
     keys = jax.random.split(_key(seeds), num_tasks * num_rollouts)
     keys = keys.reshape((num_tasks, num_rollouts) + keys.shape[1:])
     reset = jax.vmap(self._environment.reset, in_axes=(0, None))
@@ -143,7 +169,10 @@ class JaxBatch:
 
   def _step_fn(self, state, action):
     state, time_step = jax.vmap(jax.vmap(self._environment.step))(state, action)
-    return state, _to_float32(time_step)
+    info = {}
+    if hasattr(self._environment, 'info'):
+      info = jax.vmap(jax.vmap(self._environment.info))(state)
+    return state, _to_float32(time_step), info
 
 
 def batch(environment: Any) -> BatchedEnvironment:
@@ -168,6 +197,29 @@ def batch(environment: Any) -> BatchedEnvironment:
     f'BatchedEnvironment (with sample_tasks), got {environment!r}. For a '
     'dm_env or gymnasium environment see environments.adapters.'
   )
+
+
+def has_finite_tasks(environment: Any) -> bool:
+  """Whether tasks drawn anew may be tasks that were drawn before.
+
+  So it is where there are few tasks, say two directions, and where an
+  environment does not say; only a continuous distribution, or one whose
+  evaluation tasks are held out, gives fresh tasks.
+
+  Args:
+    environment: of any kind; what counts is its attribute `has_finite_tasks`.
+
+  Returns:
+    False if every draw is a new task.
+  """
+  return bool(getattr(environment, 'has_finite_tasks', True))
+
+
+def tasks_in_words(environment: Any) -> str:
+  """What evaluation tasks are called: fresh only where they are."""
+  if has_finite_tasks(environment):
+    return 'tasks drawn anew'
+  return 'fresh tasks'
 
 
 class _BatchedDiscreteArray(specs.BoundedArray):
@@ -209,7 +261,7 @@ def batch_specs(tree: Any, batch_shape: tuple[int, ...]) -> Any:
 
 
 def check_action(
-  action: Any, spec: Any, batch_shape: tuple[int, ...]
+  action: Any, spec: Any, batch_shape: tuple[int, ...], finite: bool = True
 ) -> np.ndarray:
   """Refuses actions that no environment could take.
 
@@ -217,13 +269,14 @@ def check_action(
     action: `[*batch_shape, ...]`, a numpy or a JAX array.
     spec: of one action; one with `num_values` is discrete.
     batch_shape: `(G, B)`.
+    finite: whether the numbers must be finite.
 
   Returns:
-    The actions as a numpy array of the spec's type.
+    The actions as a fresh numpy array of the spec's type.
 
   Raises:
     ValueError: on a wrong shape, on actions that are not finite, and on
-      discrete actions that are no integers or out of range.
+      integer actions that are no integers or out of range.
   """
   action = np.asarray(action)
   shape = tuple(batch_shape) + tuple(spec.shape)
@@ -232,21 +285,32 @@ def check_action(
       f'action: got shape {action.shape}, need {shape}: tasks, rollouts, then '
       'the shape of one action.'
     )
-  num_values = getattr(spec, 'num_values', None)
-  if num_values is None:
-    if not np.isfinite(action).all():
-      raise ValueError(
-        f'action: {np.sum(~np.isfinite(action))} of {action.size} numbers are '
-        'not finite; the policy may have diverged.'
-      )
-  elif not np.issubdtype(action.dtype, np.integer):
-    raise ValueError(f'action: got type {action.dtype}, need integers.')
-  elif action.size and not 0 <= action.min() <= action.max() < num_values:
+  if np.dtype(spec.dtype).kind in 'biu':
+    _check_integers(action, spec)
+  elif not checking.is_real(action.dtype):
+    raise ValueError(f'action: got type {action.dtype}, need real numbers.')
+  with np.errstate(over='ignore'):  # What overflows is infinite.
+    action = action.astype(spec.dtype)
+  if finite and not np.isfinite(action).all():
     raise ValueError(
-      f'action: got values from {action.min()} to {action.max()}, need 0 to '
-      f'{num_values - 1}.'
+      f'action: {np.sum(~np.isfinite(action))} of {action.size} numbers are '
+      'not finite; the policy may have diverged.'
     )
-  return action.astype(spec.dtype, copy=False)
+  return action
+
+
+def _check_integers(action: np.ndarray, spec: Any) -> None:
+  if action.dtype.kind not in 'biu':
+    raise ValueError(f'action: got type {action.dtype}, need integers.')
+  limits = np.iinfo(spec.dtype) if np.dtype(spec.dtype).kind != 'b' else None
+  low = getattr(spec, 'minimum', limits.min if limits else 0)
+  high = getattr(spec, 'maximum', limits.max if limits else 1)
+  wrong = (action < low) | (action > high)
+  if wrong.any():
+    raise ValueError(
+      f'action: got values from {action.min()} to {action.max()}, need '
+      f'{np.min(low)} to {np.max(high)}.'
+    )
 
 
 def _host_device() -> jax.Device | None:

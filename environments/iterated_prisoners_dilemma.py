@@ -49,6 +49,8 @@ class IteratedPrisonersDilemma:
   https://arxiv.org/abs/1709.04326). A game never ends by itself.
   """
 
+  has_finite_tasks = False
+
   def __repr__(self) -> str:
     return 'IteratedPrisonersDilemma()'
 

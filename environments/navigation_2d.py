@@ -89,6 +89,11 @@ class Navigation2D:
       )
 
   @property
+  def has_finite_tasks(self) -> bool:
+    """Corners are four."""
+    return self.goals == 'corners'
+
+  @property
   def _is_corner_reward(self) -> bool:
     return self.reward == 'sparse' and not self.momentum
 

@@ -32,12 +32,25 @@ def register(
       imported at the first `make`.
     **options: passed to the factory at every `make`, before the caller's own.
 
+  Registering the same thing again, as a module that is loaded twice does, is
+  no mistake.
+
   Raises:
-    ValueError: if the name is taken.
+    ValueError: if the name is taken by something else, or the factory is
+      neither callable nor `'module:attribute'`.
   """
-  if name in _REGISTRY:
-    raise ValueError(f'name: an environment {name!r} is registered already.')
-  _REGISTRY[name] = _Entry(factory, options)
+  if not (callable(factory) or _is_reference(factory)):
+    raise ValueError(
+      f"factory: got {factory!r}, need a function or 'module:attribute'."
+    )
+  entry = _Entry(factory, options)
+  taken = _REGISTRY.get(name)
+  if taken is not None and _identity(taken) != _identity(entry):
+    raise ValueError(
+      f'name: an environment {name!r} is registered already, as '
+      f'{taken.factory!r} with the options {dict(taken.options)}.'
+    )
+  _REGISTRY[name] = entry
 
 
 def names() -> tuple[str, ...]:
@@ -58,7 +71,8 @@ def make(name: str, /, **options: Any) -> Any:
     too). `environments.batch` makes the latter of either.
 
   Raises:
-    ValueError: if the name is unknown, or the environment has no such option.
+    ValueError: if the name is unknown, its factory cannot be found, or the
+      environment has no such option or needs another.
   """
   if name not in _REGISTRY:
     raise ValueError(
@@ -67,19 +81,65 @@ def make(name: str, /, **options: Any) -> Any:
   entry = _REGISTRY[name]
   factory = entry.factory
   if isinstance(factory, str):
-    module, attribute = factory.split(':')
-    factory = getattr(importlib.import_module(module), attribute)
+    factory = _find(factory)
   options = {**entry.options, **options}
   _check_options(name, factory, entry.options, options)
   return factory(**options)
 
 
+def _is_reference(factory: Any) -> bool:
+  return isinstance(factory, str) and all(factory.partition(':'))
+
+
+def _identity(entry: _Entry) -> tuple[Any, ...]:
+  """What two entries have in common if they are the same."""
+  factory = entry.factory
+  if not isinstance(factory, str) and hasattr(factory, '__qualname__'):
+    place = f'{factory.__module__}:{factory.__qualname__}'
+    # Functions made inside functions may share a name and differ.
+    if '<' not in place:
+      factory = (place,)
+  return factory, dict(entry.options)
+
+
+def _find(reference: str) -> Callable[..., Any]:
+  """Imports `'module:attribute'`."""
+  module, _, attribute = reference.partition(':')
+  try:
+    return getattr(importlib.import_module(module), attribute)
+  except ModuleNotFoundError as error:
+    # That something which the module itself needs is missing is its own story.
+    if error.name is None or not f'{module}.'.startswith(f'{error.name}.'):
+      raise
+    raise ValueError(
+      f'factory: there is no module {error.name!r} to find {reference!r} in.'
+    ) from error
+  except AttributeError as error:
+    raise ValueError(
+      f'factory: there is no {attribute!r} in the module {module!r}.'
+    ) from error
+
+
 def _check_options(name, factory, bound, options) -> None:
   """Refuses options that the factory does not take, saying which it takes."""
-  parameters = inspect.signature(factory).parameters.values()
+  try:
+    parameters = inspect.signature(factory).parameters.values()
+  except ValueError:  # Of some functions written in C.
+    return
+  missing = [
+    p.name
+    for p in parameters
+    if p.default is p.empty
+    and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    and p.name not in options
+  ]
+  if missing:
+    raise ValueError(
+      f'options: environment {name!r} needs the option {", ".join(missing)}.'
+    )
   if any(p.kind is p.VAR_KEYWORD for p in parameters):
     return  # The factory tells its options itself.
-  known = [p.name for p in parameters]
+  known = [p.name for p in parameters if p.kind is not p.VAR_POSITIONAL]
   unknown = sorted(set(options) - set(known))
   if unknown:
     offered = [option for option in known if option not in bound]

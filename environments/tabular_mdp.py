@@ -38,6 +38,8 @@ class TabularEnvironment:
   puts a task back into it for the exact derivatives of `acme_metarl.tabular`.
   """
 
+  has_finite_tasks = False
+
   def __init__(self, mdp: tabular.TabularMDP):
     """Wraps an MDP.
 

@@ -1,7 +1,9 @@
 """A whole trial of meta-reinforcement learning as one dm_env episode."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+import operator
 from typing import Any, NamedTuple
+import weakref
 
 from absl import logging
 import dm_env
@@ -10,10 +12,14 @@ import jax
 import numpy as np
 
 from acme_metarl import types
-from acme_metarl.environments import batched
+from acme_metarl.environments import batched, checking
+from acme_metarl.environments import tasks as tasks_lib
 
 # Spawn keys of the random streams, never equal.
 STREAMS = {'train': 0, 'evaluation': 1}
+# Which trial has started the rollouts of an environment, by the latter's id.
+# (While the trial lives, so does its environment.)
+_PLAYING = weakref.WeakValueDictionary()
 
 
 class TrialObservation(NamedTuple):
@@ -59,8 +65,17 @@ class TrialEnvironment(dm_env.Environment):
 
   A rollout that diverges (its observation, reward or discount is not finite, or
   the environment says so) is ended *before* that step: frozen at its last
-  finite observation with reward 0, discount 0, mask 0. `num_diverged` counts
-  them.
+  finite observation with reward 0, discount 0, mask 0. A rollout that *acts*
+  non-finitely is ended in the same way: the action never reaches the
+  environment, which gets 0 in its place for the rollout that has just ended.
+  `num_diverged` counts both, each rollout once; an action after a rollout's end
+  counts for nothing. What is recorded of a step with mask 0 may hold the
+  non-finite action, and must not enter any mean. Trials on the device follow
+  the same rules.
+
+  Whatever the environment shows is held to its specs, at every step, and
+  copied; floating-point observations are float32 without bounds. Tasks and
+  actions that it gets are copies.
 
   The time limit T gives discount 0, as in the published results, so that
   nothing is bootstrapped from x_T; `bootstrap_on_timeout` keeps the
@@ -91,13 +106,15 @@ class TrialEnvironment(dm_env.Environment):
       num_inner_steps: K, adaptation steps; a trial has one stage more.
       seed: non-negative; several actors need different ones, for example
         `(seed, actor)`.
-      stream: `'train'` or `'evaluation'`; the two never draw the same tasks.
+      stream: `'train'` or `'evaluation'`; the two never use the same random
+        numbers. Where there are few tasks (`batched.has_finite_tasks`) they
+        meet the same ones all the same.
       bootstrap_on_timeout: whether a rollout that reaches the horizon alive
         keeps its discount.
 
     Raises:
-      ValueError: if a size is too small, the seed negative, or the stream
-        unknown.
+      ValueError: if a size is too small or no integer, the seed negative, the
+        stream unknown, or a spec no spec of numbers.
     """
     for name, value, minimum in (
       ('num_tasks', num_tasks, 1),
@@ -105,19 +122,28 @@ class TrialEnvironment(dm_env.Environment):
       ('horizon', horizon, 1),
       ('num_inner_steps', num_inner_steps, 0),
     ):
-      if value < minimum:
-        raise ValueError(f'{name}: got {value}, need at least {minimum}.')
-    if np.size(seed) == 0 or np.min(seed) < 0:
+      if not _is_integer(value) or value < minimum:
+        raise ValueError(
+          f'{name}: got {value}, need an integer from {minimum} on.'
+        )
+    seeds = [seed] if np.ndim(seed) == 0 else list(seed)
+    if not seeds or not all(_is_integer(x) and x >= 0 for x in seeds):
       raise ValueError(f'seed: got {seed}, need non-negative integers.')
     if stream not in STREAMS:
       raise ValueError(
         f'stream: got {stream!r}, need one of {", ".join(STREAMS)}.'
       )
     self._environment = batched.batch(environment)
-    self._batch_shape = (num_tasks, num_rollouts)
-    self._horizon = horizon
-    self._num_inner_steps = num_inner_steps
-    self._seed = tuple(int(number) for number in np.atleast_1d(seed))
+    self._one_observation_spec = checking.observation_spec(
+      self._environment.observation_spec(), self._environment
+    )
+    self._one_action_spec = checking.action_spec(
+      self._environment.action_spec(), self._environment
+    )
+    self._batch_shape = (int(num_tasks), int(num_rollouts))
+    self._horizon = int(horizon)
+    self._num_inner_steps = int(num_inner_steps)
+    self._seed = tuple(map(int, seeds))
     self._stream = stream
     self._bootstrap_on_timeout = bootstrap_on_timeout
 
@@ -129,6 +155,7 @@ class TrialEnvironment(dm_env.Environment):
     self._step_in_stage = 0
     self._observation = None
     self._is_alive = None
+    self._info = {}
     self._has_warned_of_truncation = False
 
   # What a user of the trial asks about it.
@@ -140,8 +167,28 @@ class TrialEnvironment(dm_env.Environment):
 
   @property
   def tasks(self) -> types.PyTree:
-    """Tasks of the current trial, leading axis `[G]`; None before the first."""
+    """Tasks of the current trial, leading axis `[G]`; None before the first.
+
+    Read-only. A task without arrays, such as (), is shown as the environment's
+    `sample_tasks` does.
+    """
     return self._tasks
+
+  @property
+  def has_finite_tasks(self) -> bool:
+    """Whether the stream 'evaluation' may meet tasks of the stream 'train'."""
+    return batched.has_finite_tasks(self._environment)
+
+  @property
+  def info(self) -> Mapping[str, np.ndarray]:
+    """Further numbers about the last step, by name: `[G, B]` float32.
+
+    Whatever scalars the environment reports beside the reward, for instance
+    `success`. NaN where the mask is 0, or where a rollout does not report the
+    number. Empty when a stage has just begun. `trial_info.InfoRecorder` makes
+    tables of it.
+    """
+    return self._info
 
   @property
   def num_loop_steps(self) -> int:
@@ -182,7 +229,7 @@ class TrialEnvironment(dm_env.Environment):
   def observation_spec(self) -> TrialObservation:
     return TrialObservation(
       observation=batched.batch_specs(
-        self._environment.observation_spec(), self._batch_shape
+        self._one_observation_spec, self._batch_shape
       ),
       stage=specs.BoundedArray(
         (), np.int32, 0, self._num_inner_steps, name='stage'
@@ -192,9 +239,7 @@ class TrialEnvironment(dm_env.Environment):
     )
 
   def action_spec(self) -> Any:
-    return batched.batch_specs(
-      self._environment.action_spec(), self._batch_shape
-    )
+    return batched.batch_specs(self._one_action_spec, self._batch_shape)
 
   def reward_spec(self) -> specs.Array:
     return specs.Array(self._batch_shape, np.float32, name='reward')
@@ -206,9 +251,14 @@ class TrialEnvironment(dm_env.Environment):
 
   def reset(self) -> dm_env.TimeStep:
     self._trial_index += 1
-    self._tasks = self._environment.sample_tasks(
-      self._rng(0), self._batch_shape[0]
-    )
+    num_tasks = self._batch_shape[0]
+    tasks = self._environment.sample_tasks(self._rng(0), num_tasks)
+    if jax.tree_util.tree_leaves(tasks) and tasks_lib.count(tasks) != num_tasks:
+      raise ValueError(
+        f'{self._environment!r}: it drew {tasks_lib.count(tasks)} tasks, need '
+        f'{num_tasks}.'
+      )
+    self._tasks = checking.read_only(checking.copies(tasks))
     self._start_stage(0)
     self._is_running = True
     return dm_env.restart(self._trial_observation(is_first=True))
@@ -223,10 +273,17 @@ class TrialEnvironment(dm_env.Environment):
       A time step with reward and discount `[G, B]`.
 
     Raises:
-      ValueError: if the action has a wrong shape or is not finite.
+      ValueError: if the action has a wrong shape or type, if the environment
+        does not keep to its specs, or if another trial has reset it.
     """
     if not self._is_running:
       return self.reset()
+    if _PLAYING.get(id(self._environment)) is not self:
+      raise ValueError(
+        'environment: another TrialEnvironment has reset '
+        f'{self._environment!r} in the middle of this trial; give each an '
+        'environment of its own.'
+      )
     if self._step_in_stage == self._horizon:
       self._start_stage(self._stage + 1)
       return dm_env.TimeStep(
@@ -236,7 +293,7 @@ class TrialEnvironment(dm_env.Environment):
         observation=self._trial_observation(is_first=True),
       )
     action = batched.check_action(
-      action, self._environment.action_spec(), self._batch_shape
+      action, self._one_action_spec, self._batch_shape, finite=False
     )
     reward, discount, mask = self._step_rollouts(action)
     is_last = self._step_in_stage == self._horizon and (
@@ -268,15 +325,23 @@ class TrialEnvironment(dm_env.Environment):
     )
 
   def _start_stage(self, stage: int) -> None:
+    _PLAYING[id(self._environment)] = self
     observation = self._environment.reset(
-      self._tasks, self._batch_shape[1], self._rng(1 + stage)
+      checking.copies(self._tasks), self._batch_shape[1], self._rng(1 + stage)
+    )
+    observation = checking.observation(
+      observation,
+      self._one_observation_spec,
+      self._environment,
+      self._batch_shape,
     )
     if not _is_finite(observation, self._batch_shape).all():
       raise RuntimeError(
         f'{self._environment!r} is not finite right after its reset.'
       )
-    self._observation = _read_only(observation)
+    self._observation = checking.read_only(observation)
     self._is_alive = np.ones(self._batch_shape, bool)
+    self._info = {}
     self._stage = stage
     self._step_in_stage = 0
 
@@ -285,15 +350,17 @@ class TrialEnvironment(dm_env.Environment):
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One real step: returns reward, discount and mask, `[G, B]` each."""
     self._step_in_stage += 1
+    self._end_who_act_non_finitely(action)
     zeros = np.zeros(self._batch_shape, np.float32)
     if not self._is_alive.any():
+      self._info = dict.fromkeys(self._info, np.full_like(zeros, np.nan))
       return zeros, zeros.copy(), zeros.copy()
 
-    observation, reward, discount = self._environment.step(action)
-    # Copies, to be written to.
-    reward = np.array(reward, np.float32)
-    discount = np.array(discount, np.float32)
+    observation, reward, discount = self._checked(
+      *self._environment.step(action)
+    )
     is_real = self._drop_diverged(observation, reward, discount)
+    self._info = self._checked_info(is_real)
     if not is_real.all():
       observation = jax.tree_util.tree_map(
         lambda new, old: np.where(_like(is_real, new), new, old),
@@ -301,7 +368,7 @@ class TrialEnvironment(dm_env.Environment):
         self._observation,
       )
       reward[~is_real] = discount[~is_real] = 0
-    self._observation = _read_only(observation)
+    self._observation = checking.read_only(observation)
     if self._step_in_stage == self._horizon:
       if not self._bootstrap_on_timeout:
         discount = zeros
@@ -310,28 +377,72 @@ class TrialEnvironment(dm_env.Environment):
       self._is_alive = is_real & (discount != 0)
     return reward, discount, is_real.astype(np.float32)
 
+  def _end_who_act_non_finitely(self, action: np.ndarray) -> None:
+    """Ends them, and writes 0 over what they did, in place."""
+    acts = _is_finite(action, self._batch_shape)
+    if not acts.all():
+      self._count_diverged(~acts)
+      self._is_alive = self._is_alive & acts
+      action[~np.isfinite(action)] = 0
+
+  def _checked(self, observation, reward, discount):
+    """What a step returned, held to the specs: arrays of our own."""
+    environment, shape = self._environment, self._batch_shape
+    observation = checking.observation(
+      observation,
+      self._one_observation_spec,
+      environment,
+      shape,
+      self._is_alive,
+    )
+    reward = checking.numbers(reward, 'reward', environment, shape)
+    discount = checking.numbers(discount, 'discount', environment, shape)
+    checking.discounts(discount, environment, self._is_alive)
+    return observation, reward, discount
+
+  def _checked_info(self, is_real: np.ndarray) -> dict[str, np.ndarray]:
+    info = {}
+    for name, value in getattr(self._environment, 'info', {}).items():
+      info[name] = checking.numbers(
+        value, f'info[{name!r}]', self._environment, self._batch_shape
+      )
+      info[name][~is_real] = np.nan
+    return info
+
+  def _flags(self, name: str) -> np.ndarray | None:
+    """The environment's `truncated` or `diverged`, if it has them."""
+    flags = getattr(self._environment, name, None)
+    if flags is None:
+      return None
+    return 0 != checking.numbers(
+      flags, name, self._environment, self._batch_shape
+    )
+
   def _drop_diverged(self, observation, reward, discount) -> np.ndarray:
     """Which rollouts were alive and have not diverged, `[G, B]`."""
     is_sound = _is_finite((observation, reward, discount), self._batch_shape)
-    diverged = getattr(self._environment, 'diverged', None)
+    diverged = self._flags('diverged')
     if diverged is not None:
       is_sound &= ~diverged
     if is_sound.all():
       return self._is_alive
-    # What a rollout shows after its end does not matter.
-    num_diverged = int(np.sum(self._is_alive & ~is_sound))
+    self._count_diverged(~is_sound)
+    return self._is_alive & is_sound
+
+  def _count_diverged(self, diverged: np.ndarray) -> None:
+    # What a rollout shows or does after its end does not matter.
+    num_diverged = int(np.sum(self._is_alive & diverged))
     if num_diverged and not self._num_diverged:
       logging.warning(
-        'Rollouts of %r diverged and were ended; num_diverged counts them, '
-        'this is logged once.',
+        'Rollouts of %r diverged or acted non-finitely and were ended; '
+        'num_diverged counts them, this is logged once.',
         self._environment,
       )
     self._num_diverged += num_diverged
-    return self._is_alive & is_sound
 
   def _drop_truncated(self, is_real: np.ndarray, discount: np.ndarray) -> None:
     """Ends, in place, rollouts that the environment itself cut short."""
-    truncated = getattr(self._environment, 'truncated', None)
+    truncated = self._flags('truncated')
     if truncated is None:
       return
     truncated = is_real & truncated & (discount != 0)
@@ -380,12 +491,9 @@ def _like(mask: np.ndarray, array: np.ndarray) -> np.ndarray:
   return mask.reshape(mask.shape + (1,) * (array.ndim - 2))
 
 
-def _read_only(tree: Any) -> Any:
-  """Views that cannot be written through: the freezing relies on them."""
-
-  def view(x):
-    x = np.asarray(x).view()
-    x.flags.writeable = False
-    return x
-
-  return jax.tree_util.tree_map(view, tree)
+def _is_integer(value: Any) -> bool:
+  try:
+    operator.index(value)
+  except TypeError:
+    return False
+  return not isinstance(value, bool | np.bool_)

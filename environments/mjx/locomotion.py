@@ -80,6 +80,11 @@ class MjxLocomotion:
     return f'MjxLocomotion({self._name!r})'
 
   @property
+  def has_finite_tasks(self) -> bool:
+    """Whether evaluation may meet the tasks of training."""
+    return self._task.has_finite_tasks
+
+  @property
   def model(self) -> mujoco.MjModel:
     """The model as MuJoCo compiled it, with its own solver settings."""
     return self._model

@@ -108,6 +108,11 @@ class Locomotion:
   contact_is_optional: bool = False
   is_well: Callable[[Any, Any], Any] | None = None
 
+  @property
+  def has_finite_tasks(self) -> bool:
+    """Whether there are few tasks, as there are of directions ±1."""
+    return getattr(self.sample_tasks, 'is_finite', False)
+
   def motion_reward(
     self, task: Any, position: Any, velocity: Any, control: Any
   ) -> Any:

@@ -96,6 +96,11 @@ class LocomotionEnvironment:
     return f'LocomotionEnvironment({self._name!r})'
 
   @property
+  def has_finite_tasks(self) -> bool:
+    """Whether evaluation may meet the tasks of training."""
+    return self._task.has_finite_tasks
+
+  @property
   def model(self) -> mujoco.MjModel:
     """The model; that of random-parameter tasks before any scaling."""
     return self._model

@@ -6,6 +6,7 @@ by `draw(key)`. Both draw from the same distribution, not the same numbers.
 """
 
 import dataclasses
+from typing import ClassVar
 
 import chex
 import jax
@@ -17,6 +18,8 @@ import numpy as np
 @dataclasses.dataclass(frozen=True)
 class Signs:
   """-1 or 1."""
+
+  is_finite: ClassVar[bool] = True
 
   def __call__(
     self, model: mujoco.MjModel, rng: np.random.Generator, num_tasks: int

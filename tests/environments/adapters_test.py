@@ -319,10 +319,433 @@ class GymnasiumBatchTest(parameterized.TestCase):
     gymnasium = self.gymnasium
 
     class Odd(self._factory()):
-      observation_space = gymnasium.spaces.Dict(a=gymnasium.spaces.Discrete(2))
+      observation_space = gymnasium.spaces.Text(3)
 
     with self.assertRaisesRegex(ValueError, 'observation space.*Flatten'):
       environments.GymnasiumBatch(Odd, lambda rng: 0, lambda env, task: None)
+
+  def test_nested_spaces(self):
+    spaces = self.gymnasium.spaces
+
+    class Nested(self.gymnasium.Env):
+      """Shows its action, which counts from 1 and from 2."""
+
+      observation_space = spaces.Dict(
+        seen=spaces.Tuple([spaces.MultiDiscrete([3, 4], start=[1, 2])]),
+        flags=spaces.MultiBinary(2),
+      )
+      action_space = spaces.MultiDiscrete([3, 4], start=[1, 2])
+
+      def reset(self, *, seed=None, options=None):
+        return {'seen': ([1, 2],), 'flags': [0, 1]}, {}
+
+      def step(self, action):
+        assert self.action_space.contains(action)
+        return {'flags': [1, 1], 'seen': (action,)}, 0.0, False, False, {}
+
+    batch = environments.GymnasiumBatch(
+      Nested, lambda rng: 0, lambda env, task: None
+    )
+    np.testing.assert_array_equal(batch.action_spec().maximum, [2, 3])
+    trial = _trial(batch)
+    shown = trial.reset().observation.observation
+    np.testing.assert_array_equal(shown['seen'][0], np.zeros((G, B, 2)))
+    np.testing.assert_array_equal(shown['flags'][0, 0], [0, 1])
+    action = np.random.default_rng(0).integers([3, 4], size=(G, B, 2))
+    shown = trial.step(action).observation.observation
+    np.testing.assert_array_equal(shown['seen'][0], action)
+    np.testing.assert_array_equal(shown['flags'], np.ones((G, B, 2)))
+
+  @parameterized.parameters(np.float16, np.float32, np.float64)
+  def test_largest_numbers_are_no_bounds(self, dtype):
+    largest = np.finfo(np.float16 if dtype is np.float16 else np.float32).max
+    space = self.gymnasium.spaces.Box(
+      np.array([-largest, -1], dtype),
+      np.array([largest, 1], dtype),
+      dtype=dtype,
+    )
+
+    class Unbounded(self._factory()):
+      action_space = space
+
+      def step(self, action):
+        self.got = action
+        return super().step(np.zeros(2, dtype))
+
+    made = []
+
+    def factory():
+      made.append(Unbounded())
+      return made[-1]
+
+    def set_task(env, task):
+      env.goal = task
+
+    batch = environments.GymnasiumBatch(factory, lambda rng: 0.0, set_task)
+    np.testing.assert_array_equal(batch.action_spec().maximum, [np.inf, 1])
+    rng = np.random.default_rng(0)
+    batch.reset(batch.sample_tasks(rng, 1), 1, rng)
+    # As it is where there is no bound, and clipped where there is one.
+    batch.step(np.array([[[7.0, 7.0]]]))
+    np.testing.assert_array_equal(made[0].got, [7, 1])
+    self.assertEqual(made[0].got.dtype, dtype)
+
+
+class Counter(dm_env.Environment):
+  """Counts its steps, and pays its task, which is a number."""
+
+  goal = 0.0
+  time = 0.0
+
+  def reset(self):
+    self.time = 0.0
+    return dm_env.restart(self.observe())
+
+  def step(self, action):
+    self.time += 1
+    return dm_env.transition(self.goal, self.observe())
+
+  def observe(self):
+    return np.array([self.time])
+
+  def observation_spec(self):
+    return specs.Array((1,), np.float64)
+
+  def action_spec(self):
+    return specs.DiscreteArray(2)
+
+
+def _set_goal(environment, goal):
+  environment.goal = goal
+
+
+def _count(factory=Counter, sample_task=None, set_task=_set_goal):
+  """One step of a trial of counters."""
+  tasks = iter(range(1, 100))
+  batch = environments.DmEnvBatch(
+    factory, sample_task or (lambda rng: float(next(tasks))), set_task
+  )
+  trial = _trial(batch)
+  trial.reset()
+  return trial, trial.step(np.zeros((G, B), int))
+
+
+class SharingTest(parameterized.TestCase):
+  def test_environments_apart(self):
+    _, time_step = _count()
+    np.testing.assert_array_equal(time_step.observation.observation, 1)
+    np.testing.assert_array_equal(time_step.reward, [[1] * B, [2] * B])
+
+  def test_one_object(self):
+    one = Counter()
+    with self.assertRaisesRegex(ValueError, 'factory.*same Counter'):
+      _count(lambda: one)
+
+  def test_two_objects_in_turn(self):
+    pool = [Counter(), Counter()] * 100
+    with self.assertRaisesRegex(ValueError, 'factory.*same Counter'):
+      _count(pool.pop)
+
+  @parameterized.parameters(1, 2)
+  def test_one_object_in_wrappers(self, depth):
+    class Wrapper(Counter):
+      def __init__(self, environment):
+        self._environment = environment
+
+    one = Counter()
+
+    def factory():
+      environment = one
+      for _ in range(depth):
+        environment = Wrapper(environment)
+      return environment
+
+    with self.assertRaisesRegex(ValueError, 'factory.*same Counter'):
+      _count(factory)
+
+  def test_one_gymnasium_object_in_wrappers(self):
+    gymnasium = pytest.importorskip('gymnasium')
+    one = gymnasium.make('CartPole-v1')
+    batch = environments.GymnasiumBatch(
+      lambda: gymnasium.wrappers.TimeLimit(one, 5),
+      lambda rng: 0.0,
+      lambda env, task: None,
+    )
+    with self.assertRaisesRegex(ValueError, 'factory'):
+      _trial(batch).reset()
+
+  def test_a_task_that_is_kept_in_the_class(self):
+    def set_task(environment, goal):
+      type(environment).goal = goal
+
+    class Careless(Counter):
+      pass
+
+    with self.assertRaisesRegex(ValueError, 'set_task.*Careless.goal'):
+      _count(Careless, set_task=set_task)
+
+  def test_a_task_that_is_kept_in_one_array(self):
+    class Careless(Counter):
+      def __init__(self, goal):
+        self._goal = goal
+
+      @property
+      def goal(self):
+        return self._goal[0]
+
+    goal = np.zeros(1)
+
+    def set_task(environment, task):
+      environment._goal[0] = task
+
+    with self.assertRaisesRegex(ValueError, 'set_task.*Careless._goal'):
+      _count(lambda: Careless(goal), set_task=set_task)
+
+  def test_one_buffer_for_the_observations_of_all(self):
+    buffer = np.zeros(1)
+
+    class Careless(Counter):
+      def observe(self):
+        buffer[0] = self.goal
+        return buffer
+
+    _, time_step = _count(Careless)
+    np.testing.assert_array_equal(
+      time_step.observation.observation[..., 0], [[1] * B, [2] * B]
+    )
+
+  def test_a_new_environment_instead_of_a_task(self):
+    with self.assertRaisesRegex(ValueError, 'set_task.*returned'):
+      _count(set_task=lambda environment, goal: Counter())
+
+
+class TasksTest(parameterized.TestCase):
+  """What is drawn is what is set, for every rollout."""
+
+  @parameterized.parameters(
+    ([np.zeros(2), np.ones(2)],),
+    ([{'a': 1, 'b': (2.5, None)}, {'a': 3, 'b': (4.5, None)}],),
+    ([b'a\0\0', b'b'],),
+    (['a\0', 'bc'],),
+    ([None, None],),
+    ([(), ()],),
+    ([{}, {}],),
+    ([2**70, -(2**70)],),
+    ([True, False],),
+  )
+  def test_any_tree(self, tasks):
+    seen, rest = [], iter(tasks)
+    batch = environments.DmEnvBatch(
+      Counter,
+      lambda rng: next(rest),
+      lambda environment, task: seen.append(task),
+    )
+    trial = _trial(batch)
+    trial.reset()
+    expected = [task for task in tasks for _ in range(B)]
+    self.assertLen(seen, G * B)
+    for left, right in zip(seen, expected, strict=True):
+      np.testing.assert_equal(left, right)
+
+  def test_tasks_written_to_in_place(self):
+    def set_task(environment, goal):
+      goal += 1
+      environment.goal = goal[0]
+
+    trial, time_step = _count(
+      sample_task=lambda rng: np.array([0.0]), set_task=set_task
+    )
+    np.testing.assert_array_equal(time_step.reward, np.ones((G, B)))
+    np.testing.assert_array_equal(trial.tasks, np.zeros((G, 1)))
+    with self.assertRaises(ValueError):
+      trial.tasks[0] = 1
+
+  def test_actions_written_to_in_place(self):
+    class Careless(Point):
+      def step(self, action):
+        action *= 0
+        return dm_env.transition(0.0, self._buffer)
+
+    trial = _trial(_batch(Careless, scale_actions=False))
+    trial.reset()
+    action = np.ones((G, B, 2), np.float64)
+    trial.step(action)
+    np.testing.assert_array_equal(action, 1)
+
+  @parameterized.parameters(
+    ([np.zeros(2), np.zeros(3)], 'shape'),
+    ([{'a': 1}, {'b': 1}], 'structure'),
+    ([2**53 + 1, 0.5], 'common type'),
+  )
+  def test_tasks_that_do_not_go_together(self, tasks, message):
+    rest = iter(tasks)
+    with self.assertRaisesRegex(ValueError, f'sample_task.*{message}'):
+      _count(sample_task=lambda rng: next(rest))
+
+
+class LiesTest(parameterized.TestCase):
+  """What an environment shows is not what its spec says."""
+
+  @parameterized.parameters(
+    (specs.Array((2, 3), np.float32), np.zeros((3, 2)), 'shape'),
+    (specs.Array((1,), np.float32), 0.0, 'shape'),
+    (specs.DiscreteArray(3), 0.7, 'does not hold'),
+    (specs.DiscreteArray(3), 3, 'does not hold'),
+    (specs.Array((1,), np.uint8), [300], 'does not hold'),
+    (specs.Array((1,), np.uint8), [-1], 'does not hold'),
+    (specs.Array((1,), np.int32), [np.nan], 'does not hold'),
+    (specs.Array((1,), np.float32), ['a'], 'real numbers'),
+    (specs.Array((1,), np.float32), [1j], 'real numbers'),
+    (specs.Array((1,), np.float32), None, 'real numbers'),
+    (specs.Array((2,), np.float32), [[1], [1, 2]], 'real numbers'),
+    ({'a': specs.Array((1,), np.float32)}, np.zeros(1), 'of type'),
+    ({'a': specs.Array((1,), np.float32)}, {'b': np.zeros(1)}, "'b'"),
+  )
+  def test_refused(self, spec, shown, message):
+    class Liar(Counter):
+      def observation_spec(self):
+        return spec
+
+      def observe(self):
+        return shown
+
+      def __repr__(self):
+        return 'Liar()'
+
+    with self.assertRaisesRegex(ValueError, f'Liar.*observation.*{message}'):
+      _count(Liar)
+
+  @parameterized.parameters(
+    (specs.Array((2,), np.float32), [1, 2], [1, 2]),
+    (specs.Array((), np.uint8), 255.0, 255),
+    (specs.Array((), bool), 1, True),
+    (specs.DiscreteArray(3), np.int64(2), 2),
+    (specs.BoundedArray((), np.float64, 0, 1), 7.0, 7.0),
+  )
+  def test_right(self, spec, shown, expected):
+    class Honest(Counter):
+      def observation_spec(self):
+        return spec
+
+      def observe(self):
+        return shown
+
+    trial, time_step = _count(Honest)
+    got = time_step.observation.observation
+    np.testing.assert_array_equal(got[1, 2], expected)
+    trial.observation_spec().observation.validate(got)
+
+  @parameterized.parameters(
+    ([1.0], 'reward is .* need a number'),
+    (np.ones(1), 'reward is .* need a number'),
+    (None, 'reward is None'),
+    ('1', 'reward is'),
+  )
+  def test_rewards(self, reward, message):
+    with self.assertRaisesRegex(ValueError, message):
+      _count(sample_task=lambda rng: None, set_task=_always(reward))
+
+  @parameterized.parameters(
+    (True, 1), (np.bool_(True), 1), (3, 3), (np.float16(0.5), 0.5)
+  )
+  def test_rewards_that_are_numbers(self, reward, expected):
+    _, time_step = _count(
+      sample_task=lambda rng: None, set_task=_always(reward)
+    )
+    np.testing.assert_array_equal(time_step.reward, np.full((G, B), expected))
+
+  @parameterized.parameters(
+    (dm_env.TimeStep(dm_env.StepType.MID, 0.0, None, np.zeros(1)), 'discount'),
+    (dm_env.TimeStep(dm_env.StepType.LAST, 0.0, None, np.zeros(1)), 'discount'),
+    (dm_env.TimeStep(dm_env.StepType.MID, 0.0, 1.5, np.zeros(1)), 'discount'),
+    (dm_env.TimeStep(dm_env.StepType.MID, 0.0, -0.1, np.zeros(1)), 'discount'),
+    (dm_env.restart(np.zeros(1)), 'FIRST'),
+    ((np.zeros(1), 0.0, False, {}), 'need a dm_env.TimeStep'),
+  )
+  def test_time_steps(self, time_step, message):
+    class Liar(Counter):
+      def step(self, action):
+        return time_step
+
+    with self.assertRaisesRegex(ValueError, f'Liar.*{message}'):
+      _count(Liar)
+
+  def test_spaces_that_depend_on_the_task(self):
+    class Liar(Counter):
+      def action_spec(self):
+        return specs.DiscreteArray(2 + int(self.goal))
+
+    with self.assertRaisesRegex(ValueError, 'must not depend on the task'):
+      _count(Liar)
+
+  @parameterized.parameters(
+    dict(factory=Counter()),
+    dict(factory=lambda: Counter),
+    dict(factory=lambda: None),
+    dict(sample_task=3),
+    dict(set_task=None),
+  )
+  def test_hooks(self, **hooks):
+    with self.assertRaisesRegex(ValueError, next(iter(hooks))):
+      _count(**hooks)
+
+  def test_the_other_kind_of_environment(self):
+    gymnasium = pytest.importorskip('gymnasium')
+    hooks = (lambda rng: 0, lambda env, task: None)
+    with self.assertRaisesRegex(ValueError, 'DmEnvBatch'):
+      environments.GymnasiumBatch(Counter, *hooks)
+    with self.assertRaisesRegex(ValueError, 'GymnasiumBatch'):
+      environments.DmEnvBatch(lambda: gymnasium.make('CartPole-v1'), *hooks)
+
+
+def _always(reward):
+  """A hook that makes an environment pay always the same."""
+
+  def set_task(environment, task):
+    environment.goal = reward
+
+  return set_task
+
+
+class OldGymTest(parameterized.TestCase):
+  """Signatures of before gymnasium: refused, in a sentence."""
+
+  @parameterized.parameters(
+    (dict(reset=np.zeros(2)), 'reset returned a value of type ndarray'),
+    (dict(reset=(1.0, 2.0)), 'reset returned a tuple of 2'),
+    (dict(step=(np.zeros(2), 0.0, False, {})), 'step returned a tuple of 4'),
+    (dict(takes_seed=False), 'reset takes no seed'),
+  )
+  def test_signatures(self, answers, message):
+    gymnasium = pytest.importorskip('gymnasium')
+
+    class Old:
+      observation_space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
+      action_space = gymnasium.spaces.Discrete(2)
+
+      def reset(self, seed=None):
+        return answers.get('reset', (np.zeros(2), {}))
+
+      def step(self, action):
+        return answers['step']
+
+      def __repr__(self):
+        return 'Old()'
+
+    class Unseeded(Old):
+      def reset(self):
+        return np.zeros(2)
+
+    takes_seed = answers.get('takes_seed', True)
+    batch = environments.GymnasiumBatch(
+      Old if takes_seed else Unseeded,
+      lambda rng: 0,
+      lambda env, task: None,
+    )
+    with self.assertRaisesRegex(ValueError, f'Old.*{message}.*shimmy'):
+      trial = _trial(batch)
+      trial.reset()
+      trial.step(np.zeros((G, B), int))
 
 
 if __name__ == '__main__':

@@ -272,6 +272,39 @@ def test_wrong_actions_are_refused(name):
   action = _actions(name, (G, B))
   with pytest.raises(ValueError, match='action: got shape'):
     trial.step(action[:1])
-  with pytest.raises(ValueError, match='action'):
-    trial.step(np.full(action.shape, np.nan, np.float32))
-  trial.step(action)
+  nothing = np.full(action.shape, np.nan, np.float32)
+  if np.issubdtype(action.dtype, np.integer):
+    with pytest.raises(ValueError, match='action'):
+      trial.step(nothing)
+    trial.step(action)
+  else:
+    observation = trial.step(nothing).observation
+    assert not observation.mask.any()
+    assert np.isfinite(observation.observation).all()
+
+
+# Directions and corners are few; a test of its own says that the others are
+# not: `test_finite_tasks`.
+FINITE = (
+  'navigation_2d',
+  'navigation_2d momentum',
+  'half_cheetah_direction',
+  'ant_direction',
+  'walker2d_direction',
+  'humanoid_direction',
+)
+
+
+@pytest.mark.parametrize('name', EVERYTHING)
+def test_finite_tasks(name):
+  batch = _batch(name)
+  tasks = jax.tree_util.tree_leaves(
+    batch.sample_tasks(np.random.default_rng(0), 64)
+  )
+  num_different = len({tuple(np.ravel(row)) for row in tasks[0]})
+  is_finite = name in FINITE
+  assert environments.has_finite_tasks(batch) == is_finite
+  assert num_different <= 4 if is_finite else num_different == 64
+  assert environments.tasks_in_words(batch) == (
+    'tasks drawn anew' if is_finite else 'fresh tasks'
+  )

@@ -73,6 +73,39 @@ class RegistryTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'navigation_2d'):
       registry.register('navigation_2d', navigation_2d.Navigation2D)
 
+  def test_registering_the_same_again(self):
+    for _ in range(2):
+      registry.register('mine', navigation_2d.Navigation2D, reward='dense')
+      registry.register('yours', 'a.module:factory')
+    with self.assertRaisesRegex(ValueError, "mine.*'reward': 'dense'"):
+      registry.register('mine', navigation_2d.Navigation2D)
+    with self.assertRaisesRegex(ValueError, 'yours.*a.module:factory'):
+      registry.register('yours', 'a.module:other')
+    registry.register('own', lambda: None)
+    with self.assertRaisesRegex(ValueError, 'own'):
+      registry.register('own', lambda: None)
+
+  @parameterized.parameters('navigation', ':a', 'a:', 3, None)
+  def test_what_is_no_factory(self, factory):
+    with self.assertRaisesRegex(ValueError, 'factory: got'):
+      registry.register('mine', factory)
+
+  @parameterized.parameters(
+    ('no_such_module:f', "no module 'no_such_module'"),
+    ('acme_metarl.environments.none:f', 'no module'),
+    ('acme_metarl.environments:f', "no 'f' in the module"),
+  )
+  def test_factories_that_cannot_be_found(self, factory, message):
+    registry.register('mine', factory)
+    with self.assertRaisesRegex(ValueError, f'factory: .*{message}'):
+      environments.make('mine')
+
+  def test_an_option_that_is_needed(self):
+    registry.register('mine', lambda goal, speed=1: (goal, speed))
+    with self.assertRaisesRegex(ValueError, 'needs the option goal'):
+      environments.make('mine', speed=2)
+    self.assertEqual(environments.make('mine', goal=3), (3, 1))
+
   def test_nothing_heavy_is_imported_before_it_is_needed(self):
     program = """
 import sys

@@ -48,6 +48,7 @@ class ScriptedEnvironment:
 
   def step(self, action):
     assert action.shape == self._shape + (1,)
+    self.action = action
     self.num_steps += 1
     self._time += 1
     discount = np.ones(self._shape, np.float32)
@@ -281,6 +282,38 @@ class DivergenceTest(parameterized.TestCase):
     _play(trial)
     self.assertEqual(trial.num_diverged, 0)
 
+  @parameterized.parameters(np.nan, np.inf, -np.inf, 1e300)
+  def test_ended_before_the_step_that_is_acted_non_finitely(self, value):
+    environment = ScriptedEnvironment(ends=[(0, 0, 1)])
+    trial = _trial(environment, num_inner_steps=0)
+    time_steps = [trial.reset()]
+    for step in range(1, T + 1):
+      action = _action().astype(np.float64)
+      if step >= 3:
+        action[1, 2] = value
+      if step >= 2:
+        action[0, 0] = value  # It has ended: what it does does not count.
+      copy = action.copy()
+      time_steps.append(trial.step(action))
+      np.testing.assert_array_equal(action, copy)
+      self.assertTrue(np.isfinite(environment.action).all())
+    self.assertEqual(trial.num_diverged, 1)
+    reward, discount, mask, observation = _stage(time_steps)
+    np.testing.assert_array_equal(mask[1, 2], [1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(reward[1, 2], [1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(discount[1, 2], [1, 1, 0, 0, 0])
+    np.testing.assert_array_equal(observation[1, 2, :, 0], [0, 1, 2, 2, 2, 2])
+    np.testing.assert_array_equal(mask[1, 1], np.ones(T))
+
+  def test_nothing_is_stepped_once_all_act_non_finitely(self):
+    environment = ScriptedEnvironment()
+    trial = _trial(environment)
+    trial.reset()
+    time_step = trial.step(_action(np.nan))
+    np.testing.assert_array_equal(time_step.observation.mask, 0)
+    self.assertEqual(environment.num_steps, 0)
+    self.assertEqual(trial.num_diverged, G * B)
+
   def test_logged_once(self):
     trial = _trial(ScriptedEnvironment(breaks=[(0, 0, 1), (1, 0, 2)]))
     with self.assertLogs('absl', 'WARNING') as logs:
@@ -392,14 +425,40 @@ class MistakesTest(parameterized.TestCase):
     with self.assertRaisesRegex(ValueError, 'action: got shape'):
       trial.step(np.zeros(shape, np.float32))
 
-  @parameterized.parameters(np.nan, np.inf, -np.inf)
-  def test_action_that_is_not_finite(self, value):
+  @parameterized.parameters(
+    (np.zeros((G, B, 1), complex), 'type complex'),
+    (np.full((G, B, 1), 'a'), 'type <U1'),
+  )
+  def test_action_of_a_wrong_type(self, action, message):
     trial = _trial()
     trial.reset()
-    action = _action()
-    action[1, 1] = value
-    with self.assertRaisesRegex(ValueError, 'action: 1 of 6'):
+    with self.assertRaisesRegex(ValueError, f'action: got {message}'):
       trial.step(action)
+
+  @parameterized.parameters(
+    dict(num_tasks=2.0),
+    dict(num_rollouts=True),
+    dict(horizon='5'),
+    dict(seed=1.5),
+    dict(seed=(0, 0.5)),
+    dict(seed=()),
+  )
+  def test_what_is_no_integer(self, **options):
+    with self.assertRaisesRegex(ValueError, next(iter(options))):
+      _trial(**options)
+
+  def test_two_trials_of_one_environment(self):
+    environment = ScriptedEnvironment()
+    train, evaluation = _trial(environment), _trial(environment)
+    train.reset()
+    train.step(_action())
+    evaluation.reset()
+    with self.assertRaisesRegex(ValueError, 'another TrialEnvironment'):
+      train.step(_action())
+    # Whole trials in turn are no mistake.
+    _play(train)
+    _play(evaluation)
+    _play(train)
 
   def test_negative_trial_index(self):
     with self.assertRaisesRegex(ValueError, 'trial_index'):
@@ -444,7 +503,7 @@ class ObservationTest(absltest.TestCase):
         trial.step(wrong)
 
 
-class CarelessEnvironmentTest(absltest.TestCase):
+class CarelessEnvironmentTest(parameterized.TestCase):
   def test_rewards_become_single_precision_of_our_own(self):
     class Careless(ScriptedEnvironment):
       """Writes double-precision rewards into one buffer."""
@@ -461,6 +520,111 @@ class CarelessEnvironmentTest(absltest.TestCase):
     np.testing.assert_array_equal(reward[0, 0], [1, 2, 0, 0, 0])
     np.testing.assert_array_equal(reward[1, 1], [1, 2, 3, 4, 5])
     self.assertEqual({reward.dtype, discount.dtype}, {np.dtype(np.float32)})
+
+  def test_observations_in_one_buffer(self):
+    class Careless(ScriptedEnvironment):
+      """Shows one buffer, again and again."""
+
+      def _observe(self):
+        observation = super()._observe()
+        if self._time == 0:
+          self._buffer = observation
+        self._buffer[:] = observation
+        return self._buffer
+
+    _, _, _, observation = _stage(_play(_trial(Careless(ends=[(0, 0, 2)]))))
+    np.testing.assert_array_equal(observation[0, 0, :, 0], [0, 1, 2, 2, 2, 2])
+    np.testing.assert_array_equal(observation[1, 1, :, 0], np.arange(T + 1))
+
+  def test_tasks_and_actions_written_to_in_place(self):
+    class Careless(ScriptedEnvironment):
+      def reset(self, tasks, num_rollouts, rng):
+        tasks += 1
+        return super().reset(tasks, num_rollouts, rng)
+
+      def step(self, action):
+        action += 1
+        return super().step(action)
+
+    trial = _trial(Careless(), num_inner_steps=2)
+    trial.reset()
+    tasks = trial.tasks.copy()
+    self.assertLess(tasks.max(), 1)
+    action = _action()
+    for _ in range(T + 2):
+      trial.step(action)
+    np.testing.assert_array_equal(trial.tasks, tasks)
+    np.testing.assert_array_equal(action, 0)
+
+  def test_tasks_that_the_environment_keeps(self):
+    class Careless(ScriptedEnvironment):
+      kept = np.zeros(G)
+
+      def sample_tasks(self, rng, num_tasks):
+        return self.kept
+
+      def step(self, action):
+        self.kept += 1
+        return super().step(action)
+
+    trial = _trial(Careless())
+    _play(trial)
+    np.testing.assert_array_equal(trial.tasks, 0)
+
+  @parameterized.parameters(
+    (lambda o, r, d: (o[..., :1], r, d), 'observation has shape'),
+    (lambda o, r, d: (o[0], r, d), 'observation has shape'),
+    (lambda o, r, d: ({'a': o}, r, d), 'observation'),
+    (lambda o, r, d: (o, r[..., None], d), 'reward has shape'),
+    (lambda o, r, d: (o, r[0], d), 'reward has shape'),
+    (lambda o, r, d: (o, r, 1.0), 'discount has shape'),
+    (lambda o, r, d: (o, r, d + 0.5), 'discount is 1.5'),
+    (lambda o, r, d: (o, r, -d), 'discount is -1'),
+    (lambda o, r, d: (o, r + 1j, d), 'reward is'),
+  )
+  def test_what_is_not_as_declared(self, lie, message):
+    class Liar(ScriptedEnvironment):
+      def step(self, action):
+        return lie(*super().step(action))
+
+    trial = _trial(Liar())
+    trial.reset()
+    with self.assertRaisesRegex(ValueError, f'Liar.*{message}'):
+      trial.step(_action())
+
+  def test_integers_that_are_none(self):
+    class Liar(ScriptedEnvironment):
+      def observation_spec(self):
+        return specs.BoundedArray((2,), np.uint8, 0, 2)
+
+      def _observe(self):
+        return super()._observe() // 1
+
+    # Three is out of range, but the rollouts that show it have ended.
+    everyone = [(g, b, 2) for g in range(G) for b in range(B)]
+    _play(_trial(Liar(ends=everyone)))
+    with self.assertRaisesRegex(ValueError, 'observation is 3.0'):
+      _play(_trial(Liar(ends=everyone[1:])))
+
+  @parameterized.parameters((None,), ((),), ({},))
+  def test_one_task_only(self, task):
+    class Single(ScriptedEnvironment):
+      def sample_tasks(self, rng, num_tasks):
+        return task
+
+      def reset(self, tasks, num_rollouts, rng):
+        assert tasks == task
+        return super().reset(np.zeros(G), num_rollouts, rng)
+
+    _play(_trial(Single()))
+
+  def test_other_numbers_of_tasks(self):
+    class Liar(ScriptedEnvironment):
+      def sample_tasks(self, rng, num_tasks):
+        return np.zeros(num_tasks + 1)
+
+    with self.assertRaisesRegex(ValueError, 'drew 3 tasks, need 2'):
+      _trial(Liar()).reset()
 
   def test_closing_what_cannot_be_closed(self):
     _trial().close()
