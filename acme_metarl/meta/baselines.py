@@ -13,7 +13,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from acme_metarl.meta import policies
+from acme_metarl.meta import observations
 
 # With a unit diagonal, ten times as much a try ends long before.
 _MAX_TRIES = 20
@@ -95,7 +95,7 @@ class LinearFeature:
       jnp.asarray(leaf).reshape((batch, length, -1))
       for leaf in jax.tree_util.tree_leaves(observation)
     ]
-    o = policies.flat_observation(flat).astype(returns.dtype)
+    o = observations.flatten(flat).astype(returns.dtype)
     o = jnp.clip(o, -self.observation_clip, self.observation_clip)
     time = time_features(batch, length, self.time_scale, returns.dtype)
     features = jnp.concatenate([o, o**2, time], axis=-1)

@@ -1,14 +1,18 @@
 """Policies: densities, initialisation, parameters, foreign networks."""
 
+import doctest
+
 import distrax
+from dm_env import specs
 import haiku as hk
 import jax
+from jax.experimental import jet
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from acme_metarl import types
-from acme_metarl.meta import policies
+from acme_metarl.meta import distributions, observations, policies
 
 
 def _leaves(params):
@@ -180,3 +184,181 @@ def test_flax_module():
     params, jnp.zeros((2, 5, 3)), jnp.zeros((2, 5), int)
   )
   np.testing.assert_allclose(log_prob, -np.log(4))
+
+
+class TestProducts:
+  """They are JAX's own, so everything that JAX does to products works."""
+
+  def test_precision_asked_for_is_respected_inside_jit(self):
+    policy = policies.gaussian(2, (8,))
+    params = policy.init(jax.random.PRNGKey(0), jnp.zeros(3))
+
+    def mean(observation):
+      return policy.apply(params, observation).mean()
+
+    with jax.default_matmul_precision('highest'):
+      text = jax.jit(mean).lower(jnp.ones((4, 3))).as_text()
+    assert text.count('dot_general') == text.count('HIGHEST, HIGHEST') == 2
+
+  def test_jet(self):
+    """Taylor mode: the third derivative along a line."""
+    policy = policies.gaussian(2, (8,))
+    params = policy.init(jax.random.PRNGKey(0), jnp.zeros(3))
+
+    def mean(observation):
+      return policy.apply(params, observation).mean()
+
+    x, direction = jnp.array([0.1, 0.2, 0.3]), jnp.array([1.0, -1, 2])
+    zeros = jnp.zeros(3)
+    _, (_, _, third) = jet.jet(mean, (x,), ((direction, zeros, zeros),))
+    along = lambda s: mean(x + s * direction)  # noqa: E731
+    for _ in range(3):
+      along = jax.jacfwd(along)
+    expected = along(0.0)
+    np.testing.assert_allclose(third, expected, rtol=1e-9)
+
+
+class TestDefault:
+  @pytest.mark.parametrize(
+    ('spec', 'observation', 'width'),
+    [
+      (specs.DiscreteArray(5), np.array([4, 0]), 5),
+      (specs.Array((), np.float32), np.array([0.5, 1], np.float32), 1),
+      (
+        {
+          'speed': specs.Array((), np.float64),
+          'place': specs.DiscreteArray(3),
+          'image': specs.Array((2,), np.uint8),
+        },
+        {
+          'speed': np.array([0.5, 1]),
+          'place': np.array([2, 0]),
+          'image': np.array([[255, 0], [1, 2]], np.uint8),
+        },
+        6,
+      ),
+    ],
+  )
+  def test_observations_of_any_kind(self, spec, observation, width):
+    policy = policies.make_default(
+      specs.DiscreteArray(2), spec, hidden_sizes=()
+    )
+    one = jax.tree_util.tree_map(lambda x: x[0], observation)
+    params = policy.init(jax.random.PRNGKey(0), one)
+    assert params['linear']['w'].shape == (width, 2)
+    logits = policy.apply(params, observation).logits
+    assert logits.shape == (2, 2)
+    np.testing.assert_allclose(policy.apply(params, one).logits, logits[0])
+
+  def test_discrete_observations_are_one_hot(self):
+    policy = policies.make_default(
+      specs.DiscreteArray(2), specs.DiscreteArray(5), hidden_sizes=()
+    )
+    params = policy.init(jax.random.PRNGKey(0), jnp.int32(0))
+    expected = jax.nn.log_softmax(params['linear']['w'][jnp.array([3, 1])])
+    actual = policy.apply(params, jnp.array([3, 1])).logits
+    np.testing.assert_allclose(actual, expected, rtol=1e-6)
+
+  @pytest.mark.parametrize('dtype', [np.uint8, np.float32])
+  def test_images_are_refused_and_say_what_to_pass(self, dtype):
+    with pytest.raises(ValueError, match=r'\(84, 84, 3\).*hk.Conv2D'):
+      policies.make_default(
+        specs.DiscreteArray(2), {'eye': specs.Array((84, 84, 3), dtype)}
+      )
+
+  @pytest.mark.parametrize(
+    ('low', 'high'), [([0, 0], [4, 4]), ([-1, 3], [1, 10]), (2, 5)]
+  )
+  def test_integer_boxes_are_independent_categoricals(self, low, high):
+    """The stored action is that of the log-probability, within its bounds."""
+    shape = np.shape(low)
+    spec = specs.BoundedArray(shape, np.int32, low, high)
+    policy = policies.make_default(spec, hidden_sizes=(4,))
+    params = policy.init(jax.random.PRNGKey(0), jnp.zeros(3))
+    observation = jax.random.normal(jax.random.PRNGKey(1), (500, 3))
+    distribution = policy.apply(params, observation)
+    action, log_prob = distribution.sample_and_log_prob(
+      seed=jax.random.PRNGKey(2)
+    )
+    assert jnp.issubdtype(action.dtype, jnp.integer)
+    np.testing.assert_array_equal(action.min(0), low)
+    np.testing.assert_array_equal(action.max(0), high)
+    np.testing.assert_allclose(distribution.log_prob(action), log_prob)
+    # All actions of the box together have probability 1.
+    grid = np.stack(
+      np.meshgrid(
+        *(
+          np.arange(a, b + 1)
+          for a, b in zip(np.ravel(low), np.ravel(high), strict=True)
+        ),
+        indexing='ij',
+      ),
+      -1,
+    ).reshape((-1, *shape))
+    one = policy.apply(params, observation[0])
+    total = sum(jnp.exp(one.log_prob(jnp.asarray(a))) for a in grid)
+    np.testing.assert_allclose(total, 1, rtol=1e-6)
+    assert one.log_prob(jnp.asarray(np.max(grid, 0) + 1)) == -np.inf
+    # What is stored gives the same distribution again, and no divergence.
+    stored = policies.distribution_params(distribution)
+    again = policies.with_params(distribution, stored)
+    np.testing.assert_allclose(again.kl_divergence(distribution), 0, atol=1e-12)
+
+  @pytest.mark.parametrize(
+    'spec',
+    [
+      specs.Array((2,), np.int32),
+      specs.BoundedArray((2,), np.int64, 0, 10**6),
+      jax.ShapeDtypeStruct((2,), jnp.int32),
+    ],
+  )
+  def test_integers_without_a_density_are_refused(self, spec):
+    with pytest.raises(ValueError, match='no density for integers'):
+      policies.make_default(spec)
+
+  @pytest.mark.parametrize('shape', [(), (2, 2)])
+  def test_other_actions_are_refused(self, shape):
+    with pytest.raises(ValueError, match='Use a policy of your own'):
+      policies.make_default(specs.Array(shape, np.float32))
+
+
+def test_masked_actions_work_in_derivatives_of_every_mode():
+  """A policy of a user's own with logits of -inf, as trust regions use it."""
+  allowed = jnp.array([True, False, True])
+
+  def apply(params, observation):
+    logits = jnp.where(allowed, observation @ params, -jnp.inf)
+    return distrax.Categorical(logits=logits)
+
+  policy = types.Policy(None, apply)
+  params = jax.random.normal(jax.random.PRNGKey(0), (2, 3))
+  observation = jax.random.normal(jax.random.PRNGKey(1), (5, 2))
+  action = jnp.array([0, 2, 2, 0, 0])
+  log_prob = policies.log_prob_fn(policy)
+
+  def adapted(p):
+    objective = lambda p: jnp.mean(log_prob(p, observation, action))  # noqa: E731
+    return p + 0.1 * jax.grad(objective)(p)
+
+  def divergence(p):
+    new = policies.unroll(policy, adapted(p), observation)
+    stored = policies.distribution_params(apply(params, observation))
+    return jnp.mean(policies.with_params(new, stored).kl_divergence(new))
+
+  for function in (adapted, divergence, jax.grad(divergence)):
+    _, push = jax.linearize(function, params)
+    assert np.all(np.isfinite(push(jnp.ones_like(params))))
+  # The same numbers as without the masked action.
+  without = lambda p: jax.nn.log_softmax(observation @ p[:, ::2])  # noqa: E731
+  np.testing.assert_allclose(
+    log_prob(params, observation, action),
+    jnp.take_along_axis(without(params), action[:, None] // 2, 1)[:, 0],
+    rtol=1e-12,
+  )
+
+
+@pytest.mark.parametrize('module', [policies, distributions, observations])
+def test_examples(module, _float64):
+  with jax.experimental.disable_x64():
+    result = doctest.testmod(module)
+  assert result.attempted and not result.failed

@@ -1,0 +1,113 @@
+"""Observations of any kind as one vector, for networks and baselines."""
+
+from typing import Any
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def flatten(observation: chex.ArrayTree, spec: Any = None) -> chex.Array:
+  """Makes vectors of observations: what is discrete becomes one-hot.
+
+  Without a spec the last axis of every leaf is its width, and integers are
+  taken as numbers. With one, scalars get width 1, and where the spec has
+  `num_values` integers become one-hot.
+
+  >>> from dm_env import specs
+  >>> spec = {'left': specs.Array((), float), 'seen': specs.DiscreteArray(3)}
+  >>> observation = {'left': jnp.array([.5, .25]), 'seen': jnp.array([0, 2])}
+  >>> flatten(observation, spec).tolist()
+  [[0.5, 1.0, 0.0, 0.0], [0.25, 0.0, 0.0, 1.0]]
+
+  Args:
+    observation: array `[..., n]`, or a pytree of arrays whose batch axes are
+      the same.
+    spec: of one observation, the same pytree of `dm_env` specs; None if there
+      is nothing to know.
+
+  Returns:
+    `[..., N]` floats, of the widest floating type among the leaves.
+
+  Raises:
+    ValueError: if the structures differ, or one observation has more than one
+      axis.
+  """
+  leaves = list(map(jnp.asarray, jax.tree_util.tree_leaves(observation)))
+  floats = [x.dtype for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)]
+  # Not promoted by JAX, which strict promotion forbids.
+  dtype = jnp.result_type(float)
+  if floats:
+    dtype = max(floats, key=lambda x: jnp.finfo(x).bits)
+  if spec is not None:
+    leaf_specs = jax.tree_util.tree_leaves(check_spec(spec))
+    if len(leaf_specs) != len(leaves):
+      raise ValueError(
+        f'observation has {len(leaves)} arrays, but observation_spec has'
+        f' {len(leaf_specs)}; they must be of one structure.'
+      )
+    leaves = [
+      _to_vector(x, leaf_spec, dtype)
+      for x, leaf_spec in zip(leaves, leaf_specs, strict=True)
+    ]
+  leaves = [x.astype(dtype) for x in leaves]
+  return leaves[0] if len(leaves) == 1 else jnp.concatenate(leaves, axis=-1)
+
+
+def check_spec(spec: Any) -> Any:
+  """Refuses observations that are no vectors, scalars or discrete values.
+
+  >>> from dm_env import specs
+  >>> check_spec(specs.Array((84, 84, 3), 'uint8'))
+  Traceback (most recent call last):
+  ...
+  ValueError: observation_spec has an array of shape (84, 84, 3), but the \
+networks of this library take vectors, scalars and discrete values. Pass a \
+policy of your own, for example policies.from_haiku of a function with \
+hk.Conv2D that returns a distribution; or flatten the observations.
+
+  Args:
+    spec: a pytree of `dm_env` specs of one observation.
+
+  Returns:
+    The same.
+
+  Raises:
+    ValueError: names the first shape that does not fit.
+  """
+  for leaf in jax.tree_util.tree_leaves(spec):
+    shape = tuple(leaf.shape)
+    if len(shape) > 1:
+      raise ValueError(
+        f'observation_spec has an array of shape {shape}, but the networks of'
+        ' this library take vectors, scalars and discrete values. Pass a policy'
+        ' of your own, for example policies.from_haiku of a function with'
+        ' hk.Conv2D that returns a distribution; or flatten the observations.'
+      )
+  return spec
+
+
+def num_values(spec: Any) -> tuple[int | None, ...]:
+  """How many values each leaf of an observation has; None if not discrete.
+
+  >>> from dm_env import specs
+  >>> num_values((specs.DiscreteArray(3), specs.Array((2,), float)))
+  (3, None)
+
+  Args:
+    spec: a pytree of `dm_env` specs.
+
+  Returns:
+    One number a leaf.
+  """
+  return tuple(
+    getattr(leaf, 'num_values', None)
+    for leaf in jax.tree_util.tree_leaves(spec)
+  )
+
+
+def _to_vector(x, spec, dtype) -> chex.Array:
+  size = getattr(spec, 'num_values', None)
+  if size is not None:
+    return jax.nn.one_hot(x, size, dtype=dtype)
+  return x if spec.shape else x[..., jnp.newaxis]
