@@ -3,10 +3,10 @@
     (config,) = parse(sys.argv, __doc__, Config())
 
 knows `--num_trials=3 --epsilons=.1,.2` if `Config` has fields `num_trials: int`
-and `epsilons: tuple[float, ...]`. What its `Attributes:` say of them is what
-`--help` says. Nothing global is defined, so that any number of such commands can
-run in one process. A field may be a bool, int, float, str, a `Literal` of
-strings, a tuple of one of these, or one of these or None.
+and `epsilons: tuple[float, ...]`. What its `Attributes:` say of them
+is what `--help` says. Nothing global is defined, so that any number of such
+commands can run in one process. A field may be a bool, int, float, str, a
+`Literal` of strings, a tuple of one of these, or one of these or None.
 """
 
 from collections.abc import Sequence

@@ -1,15 +1,14 @@
-"""What the launchers of bias and variance studies share."""
+"""What studies of bias and variance share."""
 
 from collections.abc import Callable, Sequence
 import pathlib
 from typing import Any
 
-from absl import flags
 import numpy as np
 import tqdm
 
 from acme_metarl.launchers.runs import outputs, plotting
-from acme_metarl.launchers.studies import study as studies
+from acme_metarl.launchers.studies import study
 from acme_metarl.studies import derivative_accuracy, meta_gradient_bias
 
 # Half of the time to compile on a CPU, and no slower code.
@@ -23,23 +22,30 @@ Row = dict[str, Any]
 Measured = tuple[meta_gradient_bias.Case, meta_gradient_bias.Measurement]
 
 
-def estimators(flag: flags.FlagHolder[list[str]]) -> tuple[str, ...]:
-  """Returns the names of a list flag, each once, if they are estimators.
+def estimators(names: Sequence[str]) -> tuple[str, ...]:
+  """Returns the names, each once, if they are estimators.
 
   Raises:
     ValueError: with a sentence for the user, if there are none or others.
   """
-  names = tuple(dict.fromkeys(flag.value))
   if not names:
     raise ValueError(
-      f'--{flag.name} is empty; choose from '
+      'estimators is empty; choose from '
       f'{", ".join(meta_gradient_bias.ESTIMATORS)}.'
     )
   for name in names:
     if name == 'truncated_doubly_robust':
-      raise ValueError(f'--{flag.name}: {name} is not part of this study.')
+      raise ValueError(f'estimators: {name} is not part of this study.')
     derivative_accuracy.make_evaluator(name)
-  return names
+  return tuple(dict.fromkeys(names))
+
+
+def check(cases: Sequence[meta_gradient_bias.Case]) -> None:
+  """Raises `ValueError` if there are none, or one cannot be measured."""
+  if not cases:
+    raise ValueError('There is nothing to measure: a list is empty.')
+  for case in cases:
+    meta_gradient_bias.check(case)
 
 
 def measure(
@@ -58,7 +64,7 @@ def measure(
       bar.set_description(f'{case.study}, {case.series}', refresh=False)
       rows.append(meta_gradient_bias.row(*measured[-1]))
       if len(rows) % 20 == 0:
-        outputs.write_json(directory / studies.PARTIAL, rows)
+        outputs.write_json(directory / study.PARTIAL, rows)
   return measured
 
 
@@ -126,10 +132,15 @@ def binary_axis(axes: Any, rows: Sequence[Row], column: str) -> None:
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
 
 
+def _noise(row: Row) -> float:
+  """Noise of a squared bias; 0 where a single batch says nothing of it."""
+  noise = row['squared_bias_noise']
+  return noise if noise is not None and np.isfinite(noise) else 0.0
+
+
 def is_significant(row: Row) -> bool:
   """Whether a squared bias is more than twice its noise from the trials."""
-  noise = row['squared_bias_noise']
-  return row['squared_bias_mean'] > (2 * noise if np.isfinite(noise) else 0)
+  return row['squared_bias_mean'] > 2 * _noise(row)
 
 
 def bias_and_variance(
@@ -166,9 +177,7 @@ def bias_and_variance(
     )
     if seen:
       mean = np.array([row['squared_bias_mean'] / scale(row) for row in seen])
-      noise = np.array(
-        [np.nan_to_num(row['squared_bias_noise']) / scale(row) for row in seen]
-      )
+      noise = np.array([_noise(row) / scale(row) for row in seen])
       axes.errorbar(
         [row[x] for row in seen],
         mean,

@@ -1,38 +1,96 @@
-"""What the mains of studies share: their flags, files and endings."""
+"""What studies share: sizes of random MDPs, files, and their mains."""
 
 from collections.abc import Callable, Sequence
+import dataclasses
 import logging
+import os
 import pathlib
 import sys
-from typing import Any, TypeVar
+from typing import Any
 
-from absl import flags
-
-from acme_metarl.launchers.runs import outputs
+from acme_metarl.launchers.runs import dataclass_flags, outputs
+from acme_metarl.studies import derivative_accuracy
 
 # Rows or conditions so far, in the directory of results while it is made.
 PARTIAL = 'results.partial.json'
 
-_Number = TypeVar('_Number', int, float)
-_Plan = TypeVar('_Plan')
+
+@dataclasses.dataclass(frozen=True)
+class Seeded:
+  """What every study has.
+
+  Attributes:
+    seed: seed of all randomness.
+  """
+
+  seed: int = 0
+
+  def __post_init__(self):
+    if not 0 <= self.seed < 2**32:
+      raise ValueError(f'seed is {self.seed}; it needs to be in [0, 2^32).')
 
 
-def numbers(
-  flag: flags.FlagHolder[list[str]], convert: Callable[[str], _Number]
-) -> tuple[_Number, ...]:
-  """Returns the numbers of a list flag, each once.
+@dataclasses.dataclass(frozen=True)
+class RandomMDPs(Seeded):
+  """What studies on random MDPs share.
+
+  Attributes:
+    num_states: states of an MDP.
+    num_actions: actions of an MDP.
+    horizon: steps of a trajectory.
+    discount: discount factor in [0, 1).
+  """
+
+  num_states: int = 20
+  num_actions: int = 5
+  horizon: int = 20
+  discount: float = 0.8
+
+  def __post_init__(self):
+    super().__post_init__()
+    _ = self.setting  # Refuses what there is not.
+
+  @property
+  def setting(self) -> derivative_accuracy.Setting:
+    return derivative_accuracy.Setting(
+      num_states=self.num_states,
+      num_actions=self.num_actions,
+      horizon=self.horizon,
+      discount=self.discount,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Output:
+  """Where results go.
+
+  Attributes:
+    output: directory for results and figures.
+  """
+
+  output: str
+
+
+def at_least(config: Any, least: int, *names: str) -> None:
+  """Raises `ValueError` where a field is less than it may be."""
+  for name in names:
+    value = getattr(config, name)
+    if value < least:
+      raise ValueError(f'{name} is {value}; it needs to be at least {least}.')
+
+
+def choice(name: str, given: Sequence[str], known: Sequence[str]) -> list[str]:
+  """Returns the given names, each once.
 
   Raises:
-    ValueError: with a sentence for the user, if something is no number.
+    ValueError: if there are none, or others than the known ones.
   """
-  kind = {int: 'whole numbers', float: 'numbers'}[convert]
-  try:
-    return tuple(dict.fromkeys(convert(x) for x in flag.value))
-  except ValueError as error:
-    raise ValueError(
-      f'--{flag.name} is {",".join(flag.value)!r}; it needs {kind} with commas '
-      'between them.'
-    ) from error
+  if not given:
+    raise ValueError(f'{name} is empty; choose from {", ".join(known)}.')
+  for one in given:
+    if one not in known:
+      raise ValueError(f'{name} has {one!r}; choose from {", ".join(known)}.')
+  return list(dict.fromkeys(given))
 
 
 def write(
@@ -41,38 +99,40 @@ def write(
   """Writes results as JSON and their table as CSV; returns the names."""
   outputs.write_json(directory / 'results.json', results)
   outputs.write_csv(directory / 'results.csv', rows)
+  (directory / PARTIAL).unlink(missing_ok=True)
   return ['results.json', 'results.csv']
 
 
 def main(
-  name: str,
-  argv: Sequence[str],
-  output: flags.FlagHolder[str],
-  plan_from_flags: Callable[[], _Plan],
-  make: Callable[[_Plan, pathlib.Path], list[str]],
+  argv: Sequence[str] | None,
+  doc: str,
+  config: Any,
+  run: Callable[[Any, str | os.PathLike[str]], list[str]],
+  output: str = '',
 ) -> None:
-  """Makes a study, or ends with one sentence.
+  """Makes a study as a command line asks for it, or ends with one sentence.
 
   Args:
-    name: of the launcher.
-    argv: what is left of the command line.
-    output: flag of the directory of results.
-    plan_from_flags: returns what is to be done, or raises `ValueError` with
-      what to say instead.
-    make: does it, writes into the directory and returns the names of files.
+    argv: the command line; that of this process by default.
+    doc: of the main.
+    config: default settings of the study, a dataclass.
+    run: given settings and a directory, makes the study there and returns the
+      names of the files.
+    output: the directory by default, `results/NAME` if not given.
   """
-  try:
-    if len(argv) > 1:
-      raise ValueError(f'unexpected argument {argv[1]!r}; use flags only.')
-    plan = plan_from_flags()
-    directory = outputs.writable_directory(output.value)
-  except ValueError as error:
-    sys.exit(f'{name}: {error}')
+  argv = sys.argv if argv is None else argv
+  name = pathlib.Path(argv[0]).stem
   # Else JAX tells about every kind of device that is not there.
   logging.getLogger('jax').setLevel(logging.WARNING)
   try:
-    *names, last = make(plan, directory)
-    (directory / PARTIAL).unlink(missing_ok=True)
+    config, where = dataclass_flags.parse(
+      argv, doc, config, _Output(output or f'results/{name}')
+    )
+    directory = outputs.writable_directory(where.output)
+  except ValueError as error:
+    sys.exit(f'{name}: {error}')
+  try:
+    *names, last = run(config, directory)
   except OSError as error:
     sys.exit(
       f'{name}: cannot write to {str(directory)!r} ({error.strerror}); what '

@@ -1,8 +1,8 @@
-"""Launchers in processes of their own, as users run them.
+"""Launchers as users run them: in this process, or in one of their own."""
 
-Not in this one: flags of several launchers do not go together.
-"""
-
+import contextlib
+import importlib
+import io
 import json
 import os
 import pathlib
@@ -109,3 +109,37 @@ def refusals(run_python):
     return messages
 
   return run
+
+
+@pytest.fixture(scope='session')
+def call_main():
+  """Calls the main of a launcher here; returns its stdout and its stderr."""
+
+  def call(name, *arguments):
+    launcher = importlib.import_module(f'acme_metarl.launchers.{name}')
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+      launcher.main([name, *arguments])
+    return out.getvalue(), err.getvalue()
+
+  return call
+
+
+@pytest.fixture(scope='session')
+def refused(call_main):
+  """Returns the message with which a main refuses some flags.
+
+  A message, and not a number, is what makes Python write it to stderr and exit
+  with code 1.
+  """
+
+  def refused(name, *arguments):
+    with pytest.raises(SystemExit) as info:
+      call_main(name, *arguments)
+    message = info.value.code
+    assert isinstance(message, str) and '\n' not in message
+    start = f'{name}: '
+    assert message.startswith(start)
+    return message.removeprefix(start)
+
+  return refused

@@ -1,15 +1,22 @@
-"""Tests of the intrinsic-reward study as its user runs it."""
+"""The study of intrinsic rewards as its user makes it."""
 
 import csv
 import json
 
+import numpy as np
+import pytest
+
+from acme_metarl.launchers.studies import intrinsic_reward
+
 _NAME = 'intrinsic_reward'
 
 
-def test_results_table_and_figure(tmp_path, run_launcher):
-  _, err = run_launcher(
+@pytest.fixture(scope='module')
+def folder(tmp_path_factory, call_main):
+  folder = tmp_path_factory.mktemp('study') / 'here'
+  _, err = call_main(
     _NAME,
-    f'--output={tmp_path}/here',
+    f'--output={folder}',
     '--estimators=doubly_robust,log_likelihood',
     '--num_mdps=2',
     '--num_states=3',
@@ -19,13 +26,15 @@ def test_results_table_and_figure(tmp_path, run_launcher):
     '--num_inner_steps=1,2',
   )
   assert 'batch' in err  # Progress.
-  folder = tmp_path / 'here'
+  return folder
+
+
+def test_results_and_table(folder):
   assert sorted(path.name for path in folder.iterdir()) == [
     'intrinsic_reward.png',
     'results.csv',
     'results.json',
   ]
-  assert (folder / 'intrinsic_reward.png').read_bytes()[:4] == b'\x89PNG'
   rows = json.loads((folder / 'results.json').read_text())
   assert len(rows) == 8
   by_point = {
@@ -45,7 +54,38 @@ def test_results_table_and_figure(tmp_path, run_launcher):
   assert table[0]['inner'] == 'exact' and table[0]['lambda_'] == '0.9'
 
 
-def test_a_mistake_ends_with_a_sentence(refusals):
-  assert refusals(_NAME, ['--num_inner_steps=0,1']) == [
-    'intrinsic_reward: num_inner_steps is 0; it needs to be at least 1.'
+def test_the_figure_has_a_panel_a_number_of_steps(folder, tmp_path):
+  rows = json.loads((folder / 'results.json').read_text())
+  figure = intrinsic_reward.draw(rows, tmp_path / 'figure.png')
+  titles = [axes.get_title() for axes in figure.axes]
+  assert titles == ['(a)  $K$ = 1', '(b)  $K$ = 2']
+  for number, axes in enumerate(figure.axes, 1):
+    for line, name in zip(
+      axes.lines, ('doubly_robust', 'log_likelihood'), strict=True
+    ):
+      own = [
+        row['correlation_mean']
+        for row in rows
+        if (row['num_inner_steps'], row['estimator']) == (number, name)
+      ]
+      np.testing.assert_array_equal(line.get_data(), [[8, 64], own])
+  notes = [text.get_text() for axes in figure.axes for text in axes.texts]
+  assert notes == [
+    'all but IS coincide',
+    'doubly robust, second and\nthird order coincide',
   ]
+
+
+_MISTAKES = {
+  '--num_inner_steps=0,1': 'num_inner_steps is 0; it needs to be at least 1.',
+  '--num_trajectories=': 'There is nothing to measure: a list is empty.',
+  '--estimators=lvc': "Unknown estimator 'lvc'; choose from",
+  '--gae_lambda=2': 'lambda_ is 2.0; it needs to be in [0, 1].',
+  '--column=middle': 'flag --column=middle: need one of inner, hessian, outer',
+  '--num_mdps=0': 'num_mdps is 0; it needs to be at least 1.',
+}
+
+
+@pytest.mark.parametrize('mistake', _MISTAKES)
+def test_a_mistake_ends_with_a_sentence(refused, mistake):
+  assert refused(_NAME, mistake).startswith(_MISTAKES[mistake])

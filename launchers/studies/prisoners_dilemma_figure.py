@@ -1,4 +1,4 @@
-"""Draws the results of `acme_metarl.launchers.prisoners_dilemma`."""
+"""The figure of `prisoners_dilemma`."""
 
 from collections.abc import Sequence
 import pathlib
@@ -24,7 +24,7 @@ _LOOKS = {
 _ACCURACY = 'shared_path_correlation_exact_outer'
 
 
-def draw(rows: Sequence[bias_studies.Row], path: pathlib.Path) -> None:
+def draw(rows: Sequence[bias_studies.Row], path: pathlib.Path) -> Any:
   """Draws learning curves and accuracies, and writes them as PNG.
 
   With several numbers of look-ahead steps, a panel of curves for each.
@@ -32,6 +32,9 @@ def draw(rows: Sequence[bias_studies.Row], path: pathlib.Path) -> None:
   Args:
     rows: the conditions of `results.json`.
     path: of the PNG.
+
+  Returns:
+    The figure.
   """
   steps = bias_studies.unique(rows, 'num_lookaheads')
   num_panels = 4 if len(steps) == 1 else len(steps)
@@ -43,6 +46,7 @@ def draw(rows: Sequence[bias_studies.Row], path: pathlib.Path) -> None:
     axes[0].set_ylabel('payoff per round')
     plotting.shared_legend(figure, axes)
     outputs.write_figure(path, figure)
+    return figure
 
 
 def _draw_study(axes: Sequence[Any], rows: Sequence[bias_studies.Row]) -> None:

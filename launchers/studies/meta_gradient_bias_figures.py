@@ -1,7 +1,6 @@
-"""The figures of `launchers.meta_gradient_bias`."""
+"""The figures of `meta_gradient_bias`."""
 
 from collections.abc import Mapping, Sequence
-import functools
 import pathlib
 import textwrap
 from typing import Any
@@ -37,24 +36,22 @@ _LETTERS = 'abcdefgh'
 
 def draw(results: Mapping[str, Any], directory: pathlib.Path) -> list[str]:
   """Draws the figures of the studies that have rows; returns their names."""
-  rows = results['rows']
   names = []
-  for study, function in (
-    ('decomposition', functools.partial(_decomposition, results['reference'])),
-    ('compositional', _compositional),
-    ('hessian', _hessian),
-    ('off_policy', _off_policy),
-  ):
-    own = bias_studies.select(rows, study=study)
+  for name, figure_of in FIGURES.items():
+    own = bias_studies.select(results['rows'], study=name)
     if own:
-      names.append(f'{study}.png')
-      outputs.write_figure(directory / names[-1], function(own))
+      names.append(f'{name}.png')
+      figure_of(own, results, directory / names[-1])
   return names
 
 
-def _decomposition(
-  reference: Sequence[bias_studies.Row], rows: Sequence[bias_studies.Row]
+def decomposition(
+  rows: Sequence[bias_studies.Row],
+  results: Mapping[str, Any],
+  path: pathlib.Path,
 ) -> Any:
+  """Correlation against the number of trajectories, a panel a column."""
+  reference = results['reference']
   columns = bias_studies.unique(rows, 'series')
   published = {'step_size': 10.0, 'num_inner_steps': 1, 'critic_noise': 1.0}
   if len(bias_studies.select(rows, **published)) < len(rows):
@@ -85,6 +82,7 @@ def _decomposition(
       )
       panel.legend([ring], ["authors' code"], loc='upper left')
     plotting.shared_legend(figure, axes)
+    outputs.write_figure(path, figure)
     return figure
 
 
@@ -110,7 +108,13 @@ def _guide(
   )
 
 
-def _compositional(rows: Sequence[bias_studies.Row]) -> Any:
+def compositional(
+  rows: Sequence[bias_studies.Row],
+  results: Mapping[str, Any],
+  path: pathlib.Path,
+) -> Any:
+  """Bias of an estimated inner gradient alone, against three settings."""
+  del results
   sweeps = (
     ('num_trajectories', _TRAJECTORIES, r'$K$ = 2, $\alpha$ = 3'),
     ('step_size', r'step size $\alpha$', '$K$ = 6, $N$ = 32'),
@@ -141,6 +145,7 @@ def _compositional(rows: Sequence[bias_studies.Row]) -> Any:
         panel.minorticks_off()
     axes[0].set_ylabel(_RATIO)
     plotting.shared_legend(figure, axes)
+    outputs.write_figure(path, figure)
     return figure
 
 
@@ -148,7 +153,13 @@ def _relative_bias(row: bias_studies.Row) -> float:
   return row['squared_bias_mean'] / row['exact_square_mean']
 
 
-def _hessian(rows: Sequence[bias_studies.Row]) -> Any:
+def hessian(
+  rows: Sequence[bias_studies.Row],
+  results: Mapping[str, Any],
+  path: pathlib.Path,
+) -> Any:
+  """Bias of estimated Hessians, and of an injected Hessian error."""
+  del results
   with plotting.panels(2, width=4.9, height=3.8) as (figure, axes):
     estimated = bias_studies.select(rows, series='estimated')
     axes[0].set_title(r'(a)  Estimated Hessians, $\alpha$ = 3, $N$ = 32')
@@ -174,6 +185,7 @@ def _hessian(rows: Sequence[bias_studies.Row]) -> Any:
       plotting.say_empty(axes[1], 'left out')
     if estimated:
       plotting.shared_legend(figure, axes[:1])
+    outputs.write_figure(path, figure)
     return figure
 
 
@@ -220,7 +232,13 @@ def _injected(axes: Any, rows: Sequence[bias_studies.Row]) -> None:
   axes.legend(loc='upper left', handlelength=1.6)
 
 
-def _off_policy(rows: Sequence[bias_studies.Row]) -> Any:
+def off_policy(
+  rows: Sequence[bias_studies.Row],
+  results: Mapping[str, Any],
+  path: pathlib.Path,
+) -> Any:
+  """Correlation against the distance of the policies, and one bias."""
+  del results
   columns = bias_studies.unique(rows, 'series')
   shown = [x for x in ('inner', 'hessian', 'outer', 'all') if x in columns]
   with plotting.panels(len(shown) + 1, width=3.0, height=3.6) as (figure, axes):
@@ -242,4 +260,13 @@ def _off_policy(rows: Sequence[bias_studies.Row]) -> Any:
       ylabel=_RATIO,
     )
     plotting.shared_legend(figure, axes)
+    outputs.write_figure(path, figure)
     return figure
+
+
+FIGURES = {
+  'decomposition': decomposition,
+  'compositional': compositional,
+  'hessian': hessian,
+  'off_policy': off_policy,
+}
