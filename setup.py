@@ -9,25 +9,30 @@ _ROOT = pathlib.Path(__file__).parent
 _INIT = (_ROOT / 'acme_metarl' / '__init__.py').read_text(encoding='utf-8')
 
 # What the library, the pure-JAX environments, on-device training and the
-# figures need: no TensorFlow, Acme, Reverb, Launchpad or MuJoCo.
+# figures need: no TensorFlow, Acme, Reverb, Launchpad or MuJoCo. A test
+# installs the lowest versions and imports everything with them.
 _CORE = [
   'absl-py>=2.1',
   'chex>=0.1.90',
   'distrax>=0.1.5',
   'dm-env>=1.6',
-  'dm-haiku>=0.0.13',
+  'dm-haiku>=0.0.14',
   'jax>=0.6.2',
   'matplotlib>=3.8',
   'numpy>=1.26',
   'optax>=0.2.4',
+  'psutil>=5.9',
   'rlax>=0.1.7',
+  'scipy>=1.12',
+  'tensorboardX>=2.6',
   'tqdm>=4.66',
 ]
+# MJX has its several implementations since 3.3.4.
 _MUJOCO = [
   'gymnasium>=1.0',
   'imageio[ffmpeg]>=2.34',
-  'mujoco>=3.2.7',
-  'mujoco-mjx>=3.2.7',
+  'mujoco>=3.3.4',
+  'mujoco-mjx>=3.3.4',
 ]
 # The last wheels of Reverb and Launchpad: Python 3.10, TensorFlow 2.8. The
 # whole freeze, with hashes, is requirements/agent.txt.
@@ -51,11 +56,16 @@ _AGENT = [
 ]
 _DEV = [
   'build>=1.2',
+  'cloudpickle>=3.0',
   'flax>=0.10',
   'hypothesis>=6.100',
+  'mypy==2.4.1',
+  'pillow>=10.0',
+  'portpicker>=1.6',
   'pytest>=8.0',
   'pytest-xdist>=3.5',
   'ruff==0.17.5',
+  'uv>=0.9',
 ]
 
 setuptools.setup(
@@ -73,7 +83,10 @@ setuptools.setup(
   # agents/, environments/ and launchers/ are found through the links inside
   # acme_metarl/, so every module is packed once, under one name.
   packages=setuptools.find_packages(include=['acme_metarl', 'acme_metarl.*']),
-  package_data={'': ['*.md', '*.csv', '*.json', '*.png']},
+  package_data={
+    'acme_metarl': ['py.typed'],
+    'acme_metarl.agents.maml': ['*.md'],
+  },
   install_requires=_CORE,
   extras_require={
     'mujoco': _MUJOCO,
