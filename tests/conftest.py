@@ -1,18 +1,47 @@
 """Most of the tests' time is JAX's: they compile much and compute little.
 
-So programs are compiled without LLVM's optimisations, and what one worker or
-launcher compiled the others of the same run of pytest load from a folder that
-is made for this run and removed after it.
+So programs are compiled without LLVM's optimisations, and what one worker,
+launcher or earlier run compiled is loaded from a folder: `.cache/xla`, or below
+`ACME_METARL_CACHE` where that is set (CI starts from a fresh clone). It is
+bounded, and may be deleted at any time.
 """
 
 import gc
+import hashlib
 import os
-import shutil
-import tempfile
+import pathlib
 
 import pytest
 
+_ROOT = pathlib.Path(__file__).parent.parent
 _FOLDER = 'JAX_COMPILATION_CACHE_DIR'
+_LIMIT = 2**30  # Bytes.
+
+
+def _cache() -> pathlib.Path:
+  """A folder for this kind of processor: programs are machine code."""
+  base = pathlib.Path(os.environ.get('ACME_METARL_CACHE', _ROOT / '.cache'))
+  kind = b''
+  info = pathlib.Path('/proc/cpuinfo')
+  if info.exists():
+    lines = info.read_bytes().splitlines()
+    kind = next((x for x in lines if x.startswith((b'flags', b'Feat'))), b'')
+  return base.absolute() / 'xla' / hashlib.sha256(kind).hexdigest()[:8]
+
+
+def _prune(folder: pathlib.Path, limit: int) -> None:
+  """Deletes what was not used for longest, until the rest is half the limit."""
+  files = [(path, path.stat()) for path in folder.iterdir() if path.is_file()]
+  size = sum(stat.st_size for _, stat in files)
+  if size <= limit:
+    return
+  for path, stat in sorted(
+    files, key=lambda x: max(x[1].st_atime, x[1].st_mtime)
+  ):
+    path.unlink(missing_ok=True)
+    size -= stat.st_size
+    if size <= limit / 2:
+      return
 
 
 def pytest_configure(config):
@@ -21,16 +50,15 @@ def pytest_configure(config):
   if hasattr(config, 'workerinput'):
     return
   # Workers and launchers inherit these; JAX reads them when it is imported.
-  os.environ[_FOLDER] = tempfile.mkdtemp(prefix='xla-')
+  if _FOLDER not in os.environ:
+    folder = _cache()
+    folder.mkdir(parents=True, exist_ok=True)
+    _prune(folder, _LIMIT)
+    os.environ[_FOLDER] = str(folder)
   os.environ['JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS'] = '0.2'
-  if config.option.markexpr == 'not learning':
+  if 'not learning' in config.option.markexpr:
     flags = os.environ.get('XLA_FLAGS', '')
     os.environ['XLA_FLAGS'] = f'--xla_backend_optimization_level=0 {flags}'
-
-
-def pytest_unconfigure(config):
-  if not hasattr(config, 'workerinput'):
-    shutil.rmtree(os.environ[_FOLDER], ignore_errors=True)
 
 
 @pytest.fixture(scope='session')
