@@ -14,4 +14,4 @@ def test_what_was_not_used_for_longest_is_deleted(tmp_path):
   assert len(list(tmp_path.iterdir())) == 10
   prune['_prune'](tmp_path, 999)
   left = {path.name for path in tmp_path.iterdir()}
-  assert left == {f'program_{age}' for age in range(5)}
+  assert left == {f'program_{age}' for age in range(4)}
