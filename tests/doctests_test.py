@@ -24,8 +24,10 @@ def _name(path: pathlib.Path) -> str:
 @pytest.fixture(autouse=True)
 def _float32():
   """As a user sees it, whatever a test before this one has set."""
-  with jax.experimental.enable_x64(False):
-    yield
+  before = jax.config.jax_enable_x64
+  jax.config.update('jax_enable_x64', False)
+  yield
+  jax.config.update('jax_enable_x64', before)
 
 
 @pytest.mark.parametrize('path', _MODULES, ids=_name)
