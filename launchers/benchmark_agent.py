@@ -17,7 +17,6 @@ import sys
 from absl import app, flags
 
 from acme_metarl import presets
-from acme_metarl.agents import maml
 from acme_metarl.launchers.benchmarks import agent_overhead
 from acme_metarl.launchers.runs import config as run_config
 from acme_metarl.launchers.runs import host_devices, outputs
@@ -57,8 +56,8 @@ def _config() -> run_config.RunConfig:
   )
   return run_config.RunConfig(
     environment=_ENVIRONMENT.value,
-    algorithm=_ALGORITHM.value,
-    agent=maml.MAMLConfig(algorithm=algorithm),
+    preset=_ALGORITHM.value,
+    algorithm=algorithm,
   )
 
 

@@ -4,12 +4,10 @@ r"""Measures `train_distributed`: its load, and how it scales with actors.
     python -m acme_metarl.launchers.benchmark_distributed \
       --num_actors=8 --minutes=10 --output=results/distributed_load
 
-Runs the program with each number of actors and prints what an iteration takes,
-beside what is predicted from the costs of a step, an item and an update (where
-other programs take cores, only the seconds of one core can agree); how much
-memory the processes have at a fifth of the time and at the end; and whether
-every trial that was inserted was learned from once. With `--output` that also
-goes to `results.json`.
+Runs the program with each number of actors and prints what an iteration takes;
+how much memory the processes have at a fifth of the time and at the end; and
+whether every trial that was inserted was learned from once. With `--output`
+that also goes to `results.json`.
 """
 
 from collections.abc import Sequence
@@ -20,7 +18,7 @@ import sys
 from absl import app, flags
 
 from acme_metarl import presets
-from acme_metarl.launchers.distributed import measuring, scaling
+from acme_metarl.launchers.distributed import measuring
 from acme_metarl.launchers.runs import outputs
 
 _NUM_ACTORS = flags.DEFINE_list(
@@ -65,31 +63,12 @@ def run() -> None:
   for number in numbers:
     measured[number] = measuring.measure(_flags(number), _MINUTES.value * 60)
     print(_report(number, measured[number]), flush=True)
-  num_cores = len(os.sched_getaffinity(0))
-  work = _work(measured[numbers[0]])
-  costs = _costs(work, measured)
-  print('Seconds of one core: ' + _sentence(costs._asdict()))
-  predictions = {
-    number: scaling.predict(
-      costs,
-      work,
-      number,
-      _tasks_per_actor(number),
-      num_cores,
-      update_cores=num_cores,
-    )
-    for number in numbers
-  }
-  for number, prediction in predictions.items():
-    print(_comparison(number, measured[number], prediction, num_cores))
   if directory:
     outputs.write_json(
       directory / 'results.json',
       {
-        'num_cores': num_cores,
+        'num_cores': len(os.sched_getaffinity(0)),
         'flags': _flags(numbers[0]),
-        'costs': costs._asdict(),
-        'predictions': {k: v._asdict() for k, v in predictions.items()},
         'measured': {k: dataclasses.asdict(v) for k, v in measured.items()},
       },
     )
@@ -108,44 +87,6 @@ def _flags(num_actors: int) -> list[str]:
   ]
 
 
-def _tasks_per_actor(num_actors: int) -> int:
-  return -(-_NUM_TASKS.value // num_actors)
-
-
-def _work(measured: measuring.Measurement) -> scaling.Work:
-  return scaling.Work(
-    num_tasks=_NUM_TASKS.value,
-    # One adaptation step: two stages, and a step from the one to the other.
-    loop_steps=2 * _HORIZON.value + 1,
-    steps_per_task=measured.environment_steps
-    / measured.iterations
-    / _NUM_TASKS.value,
-  )
-
-
-def _costs(
-  work: scaling.Work, measured: dict[int, measuring.Measurement]
-) -> scaling.Costs:
-  """Costs; those of replay and learner with the first number of actors."""
-  trial_seconds = {
-    # As many trials are played as are learned from: the queue is full.
-    _tasks_per_actor(number): m.cpu_seconds['actor']
-    / (m.iterations * _NUM_TASKS.value / _tasks_per_actor(number))
-    for number, m in measured.items()
-  }
-  loop_step, environment_step = scaling.acting_costs(work, trial_seconds)
-  first = next(iter(measured.values()))
-  # Where actors keep the queue full, the learner does not wait for them.
-  taking = first.waiting_seconds
-  return scaling.Costs(
-    loop_step,
-    environment_step,
-    item=first.cpu_seconds['replay'] / first.iterations / work.num_tasks,
-    take=taking / work.num_tasks,
-    update=first.cpu_seconds['learner'] / first.iterations - taking,
-  )
-
-
 def _report(num_actors: int, measured: measuring.Measurement) -> str:
   per_iteration = {
     'all': measured.seconds / measured.iterations,
@@ -162,23 +103,6 @@ def _report(num_actors: int, measured: measuring.Measurement) -> str:
     + ', '.join(f'{k} {a} → {b}' for k, (a, b) in measured.megabytes.items()),
   ]
   return '\n'.join(lines)
-
-
-def _comparison(
-  num_actors: int,
-  measured: measuring.Measurement,
-  prediction: scaling.Prediction,
-  num_cores: int,
-) -> str:
-  iterations = measured.iterations
-  worked = sum(measured.cpu_seconds.values())
-  return (
-    f'{num_actors} actors: {measured.seconds / iterations:.3f} s an iteration '
-    f'on {worked / measured.seconds:.2f} cores, {worked / iterations:.3f} s of '
-    f'one core; predicted {prediction.seconds:.3f} s on {num_cores} cores '
-    f'(what saturates: {prediction.saturated}), '
-    f'{prediction.core_seconds:.3f} s of one core'
-  )
 
 
 def _sentence(values: dict[str, float]) -> str:

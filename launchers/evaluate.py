@@ -8,54 +8,90 @@ robots, a film). Adaptation is the one of training, on the checkpoint's own
 settings; its number of steps may be larger than in training.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import dataclasses
-import logging
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import flags
 from acme import specs
 import jax
 
 from acme_metarl import environments
 from acme_metarl.agents import maml
 from acme_metarl.environments import rendering
+from acme_metarl.launchers.runs import (
+  compilation_cache,
+  entry,
+  evaluation,
+  outputs,
+  references,
+  seeds,
+)
 from acme_metarl.launchers.runs import config as run_config
-from acme_metarl.launchers.runs import evaluation, outputs
 
-_CHECKPOINT = flags.DEFINE_string(
-  'checkpoint',
-  None,
-  'A checkpoint, or the log directory of a run, whose newest one is taken.',
-)
-_NUM_TASKS = flags.DEFINE_integer(
-  'num_tasks', None, 'Tasks to draw; as many as in training by default.'
-)
-_NUM_ROLLOUTS = flags.DEFINE_integer(
-  'num_rollouts', None, 'Rollouts per task; as in training by default.'
-)
-_NUM_INNER_STEPS = flags.DEFINE_integer(
-  'num_inner_steps', None, 'Adaptation steps; as in training by default.'
-)
-_SEED = flags.DEFINE_integer(
-  'seed', 0, 'Says which tasks are drawn; none of them is one of training.'
-)
-_CONFIDENCE = flags.DEFINE_float(
-  'confidence', 0.95, 'Of the intervals, in (0, 1).'
-)
-_OUTPUT = flags.DEFINE_string(
-  'output',
-  None,
-  'Directory for the results; by default evaluation-ITERATION beside the '
-  'checkpoints.',
-)
-_RENDER = flags.DEFINE_integer(
-  'render', 4, 'How many of the tasks to draw; 0 for none.'
-)
-_RENDER_ROLLOUTS = flags.DEFINE_integer(
-  'render_rollouts', 10, 'Rollouts to draw of each.'
-)
+_SIZES = ('num_tasks', 'num_rollouts', 'num_inner_steps')
+_REFERENCES = ('environment', 'evaluation_environment', 'network')
+
+
+def define(values: flags.FlagValues) -> None:
+  """Defines the flags."""
+  here = dict(flag_values=values, module_name=__name__)
+  flags.DEFINE_string(
+    'checkpoint',
+    None,
+    'A checkpoint, or the log directory of a run, whose newest one is taken.',
+    **here,
+  )
+  for name, text in zip(
+    _SIZES,
+    ('Tasks to draw', 'Rollouts per task', 'Adaptation steps'),
+    strict=True,
+  ):
+    flags.DEFINE_integer(
+      name, None, f'{text}; as in training by default.', **here
+    )
+  flags.DEFINE_integer(
+    'seed',
+    0,
+    'Says which tasks are drawn, in [0, 2**64); none of them is drawn for '
+    'training or for its own evaluations, unless there are but a few.',
+    **here,
+  )
+  flags.DEFINE_float('confidence', 0.95, 'Of the intervals, in (0, 1).', **here)
+  flags.DEFINE_string(
+    'output',
+    None,
+    'Directory for the results; by default evaluation-ITERATION beside the '
+    'checkpoints.',
+    **here,
+  )
+  flags.DEFINE_integer(
+    'render', 4, 'How many of the tasks to draw; 0 for none.', **here
+  )
+  flags.DEFINE_integer(
+    'render_rollouts', 10, 'Rollouts to draw of each.', **here
+  )
+  for name in ('environment', 'network'):
+    flags.DEFINE_string(
+      name,
+      None,
+      f'Where the run has a {name} of your own, package.module:function again: '
+      'what a file names is not imported.',
+      **here,
+    )
+  flags.DEFINE_string(
+    'evaluation_environment',
+    None,
+    'Plays there, in place of the environment of the run.',
+    **here,
+  )
+  flags.DEFINE_string(
+    'compilation_cache',
+    None,
+    'Directory for what JAX compiles, or off; see train.',
+    **here,
+  )
 
 
 def _draw(
@@ -63,72 +99,75 @@ def _draw(
   environment: environments.TrialEnvironment,
   evaluator: evaluation.Evaluator,
   directory: pathlib.Path,
+  values: flags.FlagValues,
 ) -> pathlib.Path:
   """Plays the policies of every stage once more, on the first tasks."""
-  algorithm = config.agent.algorithm
-  num_tasks = min(_RENDER.value, algorithm.num_tasks)
+  num_tasks = min(values['render'].value, config.algorithm.num_tasks)
   is_planar = config.environment == 'navigation_2d'
   return rendering.render(
     environment,
     evaluator.stage_policies(num_tasks),
     directory / ('behaviour.png' if is_planar else 'behaviour.mp4'),
     tasks=jax.tree_util.tree_map(lambda x: x[:num_tasks], environment.tasks),
-    num_rollouts=_RENDER_ROLLOUTS.value,
-    horizon=algorithm.horizon,
-    seed=_SEED.value,
+    num_rollouts=values['render_rollouts'].value,
+    horizon=config.algorithm.horizon,
+    seed=values['seed'].value,
   )
 
 
-def run() -> None:
+def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> None:
   """Evaluates as the flags say.
 
   Raises:
     ValueError: if that cannot be done.
+    OSError: if results cannot be written.
   """
-  if not _CHECKPOINT.value:
+  confidence = values['confidence'].value
+  if not values['checkpoint'].value:
     raise ValueError('checkpoint: need --checkpoint=FILE_OR_LOG_DIRECTORY.')
-  if not 0 < _CONFIDENCE.value < 1:
-    raise ValueError(f'confidence: got {_CONFIDENCE.value}, need in (0, 1).')
-  if _SEED.value < 0:
-    raise ValueError(f'seed: got {_SEED.value}, need no negative number.')
-  checkpoint = run_config.find_checkpoint(_CHECKPOINT.value)
-  config = run_config.RunConfig.from_dict(checkpoint.metadata['config'])
+  if not 0 < confidence < 1:
+    raise ValueError(f'confidence: got {confidence}, need in (0, 1).')
+  seed = seeds.check('seed', values['seed'].value)
+  print(
+    compilation_cache.set_up(values['compilation_cache'].value),
+    file=sys.stderr,
+  )
+  checkpoint = run_config.find_checkpoint(values['checkpoint'].value)
+  config = _config(checkpoint, values, overrides)
   params = evaluation.meta_params(config, checkpoint)
-  config = _resized(config)
-  directory = outputs.writable_directory(
-    _OUTPUT.value
-    or checkpoint.path.parent.parent / f'evaluation-{checkpoint.step:08d}'
-  )
   # Seeded by both, so never with the tasks of the run's own evaluations.
-  environment = config.trial_environment(
-    'evaluation', seed=(config.seed, _SEED.value)
-  )
-  builder = maml.MAMLBuilder(config.agent)
+  environment = config.trial_environment('evaluation', seed=(config.seed, seed))
+  builder = maml.MAMLBuilder(config.agent_config)
   spec = specs.make_environment_spec(environment)
-  networks = maml.make_networks(spec, config.agent.algorithm)
+  networks = evaluation.make_networks(config, environment)
   evaluator = evaluation.Evaluator(
     environment,
     builder,
     builder.make_policy(networks, spec, evaluation=True),
     evaluation.FixedVariables(params, checkpoint.step),
-    jax.random.fold_in(jax.random.PRNGKey(config.seed), _SEED.value),
+    seeds.fold_in(seeds.key(config.seed), seed),
+  )
+  directory = outputs.writable_directory(
+    values['output'].value
+    or checkpoint.path.parent.parent / f'evaluation-{checkpoint.step:08d}'
   )
   returns = evaluator.play(trial_index=0)
-  rows = evaluation.confidence_rows(returns, _CONFIDENCE.value)
-  outputs.write_json(
-    directory / 'results.json',
-    {
-      'checkpoint': str(checkpoint.path),
-      'iteration': checkpoint.step,
-      'seed': _SEED.value,
-      'confidence': _CONFIDENCE.value,
-      'rows': rows,
-    },
-  )
-  outputs.write_csv(directory / 'results.csv', rows)
+  rows = evaluation.confidence_rows(returns, confidence)
+  with outputs.writing():
+    outputs.write_json(
+      directory / 'results.json',
+      {
+        'checkpoint': str(checkpoint.path),
+        'iteration': checkpoint.step,
+        'seed': seed,
+        'confidence': confidence,
+        'rows': rows,
+      },
+    )
+    outputs.write_csv(directory / 'results.csv', rows)
   print(
     f'Iteration {checkpoint.step}, {rows[0]["num_tasks"]} tasks of '
-    f'{rows[0]["num_rollouts"]} rollouts, {_CONFIDENCE.value:.0%} intervals:'
+    f'{rows[0]["num_rollouts"]} rollouts, {confidence:.0%} intervals:'
   )
   for row in rows:
     print(
@@ -136,39 +175,69 @@ def run() -> None:
       f'{row["return_mean"]:.4g} '
       f'[{row["return_low"]:.4g}, {row["return_high"]:.4g}]'
     )
-  if _RENDER.value:
+  if values['render'].value:
     try:
-      path = _draw(config, environment, evaluator, directory)
+      path = _draw(config, environment, evaluator, directory, values)
       print(f'Drawn in {path}.')
     except (RuntimeError, ValueError) as error:
       print(f'No picture: {error}', file=sys.stderr)
   print(f'Wrote results.json and results.csv to {directory}.')
 
 
-def _resized(config: run_config.RunConfig) -> run_config.RunConfig:
-  """The run's configuration with the sizes that the flags ask for."""
-  sizes = {
-    flag.name: flag.value
-    for flag in (_NUM_TASKS, _NUM_ROLLOUTS, _NUM_INNER_STEPS)
-    if flag.value is not None
+def _config(
+  checkpoint, values: flags.FlagValues, overrides: Mapping[str, str]
+) -> run_config.RunConfig:
+  """The run's configuration with the sizes that the flags ask for.
+
+  Values of `--config.FIELD` say what of the run's own may be imported.
+  """
+  texts = {name: values[name].value for name in _REFERENCES}
+  texts |= {f'config.{name}': text for name, text in overrides.items()}
+  given = {
+    text: references.load(name, text)
+    for name, text in texts.items()
+    if references.is_one(text)
   }
-  algorithm = dataclasses.replace(config.agent.algorithm, **sizes)
-  agent = maml.MAMLConfig(
-    algorithm=algorithm, actor_backend=config.agent.actor_backend
-  )
-  return dataclasses.replace(config, agent=agent)
+  config = run_config.config_of(checkpoint, given)
+  stored = checkpoint.get('config')
+  stored = {
+    **stored,
+    **{f'config.{k}': v for k, v in config.algorithm.to_dict().items()},
+  }
+  for name, text in texts.items():
+    if name != 'evaluation_environment' and text not in (
+      None,
+      stored.get(name),
+    ):
+      raise ValueError(
+        f'{name}: the run has {stored.get(name)}, not {text}; leave it out.'
+      )
+  other = texts['evaluation_environment']
+  if other is not None:
+    config = dataclasses.replace(
+      config, evaluation_environment=given.get(other, other)
+    )
+  sizes = {
+    name: values[name].value
+    for name in _SIZES
+    if values[name].value is not None
+  }
+  trained = config.algorithm.num_inner_steps
+  if sizes.get('num_inner_steps', 0) > trained:
+    print(
+      f'Trained with {trained} adaptation steps; returns after more of them '
+      'may collapse.',
+      file=sys.stderr,
+    )
+  # Nothing is stored, so what replay needs does not matter.
+  agent = {'actor_backend': config.agent['actor_backend']}
+  return dataclasses.replace(config, agent=agent).replace_algorithm(**sizes)
 
 
-def main(argv: Sequence[str]) -> None:
-  """Runs, and tells mistakes without a traceback."""
-  logging.getLogger('jax').setLevel(logging.WARNING)
-  try:
-    if len(argv) > 1:
-      raise ValueError(f'unexpected argument {argv[1]!r}; use flags only.')
-    run()
-  except (OSError, ValueError) as error:
-    sys.exit(f'evaluate: {error}')
+def main(argv: Sequence[str] | None = None) -> None:
+  """Evaluates as a command line says, this process's by default."""
+  entry.main('evaluate', __doc__, define, run, argv)
 
 
 if __name__ == '__main__':
-  app.run(main)
+  main()

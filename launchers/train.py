@@ -17,36 +17,55 @@ Every other field of the algorithm's and the agent's configuration is set by
 wrong FIELD gets the list of the right ones.
 """
 
-from collections.abc import Mapping
-import logging
+from collections.abc import Mapping, Sequence
 import sys
 
 from absl import flags
 
-from acme_metarl.launchers.runs import agent_trainer, host_devices
+from acme_metarl.launchers.runs import (
+  agent_trainer,
+  compilation_cache,
+  entry,
+  host_devices,
+  local_servers,
+)
 from acme_metarl.launchers.runs import flags as run_flags
 
-FLAGS = flags.FLAGS
-flags.adopt_module_key_flags(run_flags)
 
-
-def run(overrides: Mapping[str, str]) -> bool:
+def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> bool:
   """Trains as the flags say; returns whether the run came to its end.
 
   Raises:
     ValueError: if the flags cannot be done.
     OSError: if results cannot be written.
   """
-  config, directory, checkpoint = run_flags.plan('train', overrides)
-  # Else JAX tells about every kind of device that is not there.
-  logging.getLogger('jax').setLevel(logging.WARNING)
-  host_devices.set_up(FLAGS.num_devices, config.agent.algorithm.num_tasks)
-  print(f'Training in {directory}.', file=sys.stderr)
-  is_done = agent_trainer.run(config, directory, checkpoint, FLAGS.tensorboard)
+
+  def check(config):
+    host_devices.set_up(values['num_devices'].value, config.algorithm.num_tasks)
+    config.make_environment()
+    host_devices.local()
+
+  local_servers.spare_proxies()
+  cache = compilation_cache.set_up(values['compilation_cache'].value)
+  config = run_flags.config_from_flags(overrides, values)
+  with run_flags.planned(
+    'train', config, overrides, values, check=check
+  ) as plans:
+    ((config, directory, checkpoint),) = plans
+    print(f'Training in {directory}.', file=sys.stderr)
+    print(cache, file=sys.stderr)
+    is_done = agent_trainer.run(
+      config, directory, checkpoint, values['tensorboard'].value
+    )
   if is_done:
     print(f'Done: {directory / "curves.png"} shows the returns.')
   return is_done
 
 
+def main(argv: Sequence[str] | None = None) -> None:
+  """Trains as a command line says, this process's by default."""
+  entry.main('train', __doc__, run_flags.define, run, argv)
+
+
 if __name__ == '__main__':
-  run_flags.start('train', run)
+  main()

@@ -6,10 +6,10 @@ from typing import Any
 import acme
 from acme.utils import loggers, observers
 import dm_env
-import reverb
 
 from acme_metarl.agents import maml
-from acme_metarl.launchers.distributed import agent_parts, nodes, remote
+from acme_metarl.launchers.distributed import agent_parts, remote
+from acme_metarl.launchers.distributed import shared as shared_lib
 from acme_metarl.launchers.runs import agent_trainer
 
 
@@ -34,7 +34,7 @@ class _Stop(observers.EnvLoopObserver):
     return {}
 
 
-def run(shared: nodes.Shared, should_stop: Callable[[], bool]) -> None:
+def run(shared: shared_lib.Shared, should_stop: Callable[[], bool]) -> None:
   """Plays trials of training until asked to stop.
 
   The counter numbers the trials of all actors, and all randomness of a trial
@@ -42,14 +42,14 @@ def run(shared: nodes.Shared, should_stop: Callable[[], bool]) -> None:
   """
   with shared.session.reporting():
     parts = agent_parts.make(shared, 'train', should_stop)
-    client = reverb.Client(shared.address('replay'))
-    counter = remote.Remote(shared.address('counter'), should_stop)
+    client = remote.replay(shared.address('replay'), should_stop)
+    counter = remote.Remote(shared.address('counter'), should_stop, 'counter')
     actor = parts.builder.make_actor(
       agent_trainer.Keys(parts.config.seed).actor,
       parts.policy,
       parts.spec,
       remote.RemoteVariables(
-        remote.Remote(shared.address('learner'), should_stop)
+        remote.Remote(shared.address('learner'), should_stop, 'learner')
       ),
       parts.builder.make_adder(client, parts.spec, parts.policy),
     )

@@ -7,8 +7,9 @@ from acme import specs
 
 from acme_metarl import environments
 from acme_metarl.agents import maml
-from acme_metarl.launchers.distributed import nodes
+from acme_metarl.launchers.distributed import shared as shared_lib
 from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs import evaluation, references
 
 
 class Parts(NamedTuple):
@@ -32,7 +33,7 @@ class Parts(NamedTuple):
 
 
 def make(
-  shared: nodes.Shared,
+  shared: shared_lib.Shared,
   stream: str,
   should_stop: Callable[[], bool],
   devices: list[Any] | None = None,
@@ -49,14 +50,16 @@ def make(
   Raises:
     ValueError: if the configuration cannot be done.
   """
-  config = run_config.RunConfig.from_dict(shared.config)
+  config = run_config.RunConfig.from_dict(
+    shared.config, {text: references.load('', text) for text in shared.given}
+  )
   sizes = {}
   if stream == 'train':
     sizes['num_tasks'] = shared.options.tasks_per_actor
   environment = config.trial_environment(stream, **sizes)
   spec = specs.make_environment_spec(environment)
-  builder = maml.MAMLBuilder(config.agent, should_stop, devices)
-  networks = maml.make_networks(spec, config.agent.algorithm)
+  builder = maml.MAMLBuilder(config.agent_config, should_stop, devices)
+  networks = evaluation.make_networks(config, environment)
   return Parts(
     config,
     environment,

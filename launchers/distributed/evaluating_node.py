@@ -7,7 +7,8 @@ from typing import Any
 from acme import core
 import numpy as np
 
-from acme_metarl.launchers.distributed import agent_parts, nodes, remote
+from acme_metarl.launchers.distributed import agent_parts, remote
+from acme_metarl.launchers.distributed import shared as shared_lib
 from acme_metarl.launchers.runs import agent_trainer, evaluation
 
 _POLL_SECONDS = 0.2
@@ -26,9 +27,9 @@ class _Variables(core.VariableSource):
     return [self._variables[name] for name in names]
 
 
-def run(shared: nodes.Shared, should_stop: Callable[[], bool]) -> None:
+def run(shared: shared_lib.Shared, should_stop: Callable[[], bool]) -> None:
   """Plays what the learner asks for, until asked to stop."""
-  learner = remote.Remote(shared.address('learner'), should_stop)
+  learner = remote.Remote(shared.address('learner'), should_stop, 'learner')
   with shared.session.reporting():
     parts = agent_parts.make(shared, 'evaluation', should_stop)
     variables = _Variables()

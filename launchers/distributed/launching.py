@@ -1,5 +1,6 @@
 """Launches the program on this machine, and once more when a node dies."""
 
+from collections.abc import Collection
 import contextlib
 import os
 import pathlib
@@ -14,9 +15,10 @@ from absl.testing import absltest
 import launchpad as lp
 from launchpad.launch.run_locally import launch_local_output_to_files
 
-from acme_metarl.launchers.distributed import nodes, processes, program
 from acme_metarl.launchers.distributed import options as options_lib
+from acme_metarl.launchers.distributed import processes, program
 from acme_metarl.launchers.distributed import session as session_lib
+from acme_metarl.launchers.distributed import shared as shared_lib
 from acme_metarl.launchers.runs import checkpointing, stopping, tables
 from acme_metarl.launchers.runs import config as run_config
 
@@ -29,10 +31,9 @@ class FailedError(Exception):
 
 
 def train(
-  config: run_config.RunConfig,
+  plan: run_config.Plan,
+  given: Collection[str],
   options: options_lib.ProgramOptions,
-  directory: pathlib.Path,
-  checkpoint: checkpointing.Checkpoint | None,
   launch_type: lp.LaunchType,
   terminal: str,
   max_restarts: int,
@@ -44,10 +45,9 @@ def train(
   launched anew from the last checkpoint.
 
   Args:
-    config: of the run.
+    plan: the run.
+    given: what texts of its configuration may import, as `module:name`.
     options: of the program.
-    directory: log directory.
-    checkpoint: to go on from.
     launch_type: a local one.
     terminal: where the output of processes goes, see Launchpad.
     max_restarts: of the program.
@@ -59,12 +59,15 @@ def train(
     FailedError: with a sentence for the user.
     ValueError: if settings do not fit together.
   """
+  config, directory, checkpoint = plan
 
   def launch(folder, checkpoint):
     return processes.fork(
       'launcher',
       _launch,
-      program.make_program(config, options, directory, checkpoint, folder),
+      program.make_program(
+        config, options, directory, checkpoint, folder, given
+      ),
       options,
       launch_type,
       terminal,
@@ -180,7 +183,7 @@ def _launch(
   except Exception as error:
     logging.error('A node died: %s', error)
   session.report(session_lib.CRASHED, 'a node died')
-  if launch_type in nodes.THREAD_LAUNCHES:
+  if launch_type in shared_lib.THREAD_LAUNCHES:
     processes.leave()
   killer = threading.Timer(_STOP_SECONDS, os.killpg, (0, signal.SIGKILL))
   killer.daemon = True

@@ -1,6 +1,6 @@
 """The learner of the program, which also keeps the records of the run."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import contextlib
 import pathlib
 import threading
@@ -8,28 +8,30 @@ import time
 from typing import Any
 
 from absl import logging
+import jax
 import numpy as np
 import reverb
 
 from acme_metarl.launchers.distributed import (
   agent_parts,
   evaluations,
-  nodes,
   remote,
   serving,
 )
 from acme_metarl.launchers.distributed import session as session_lib
+from acme_metarl.launchers.distributed import shared as shared_lib
 from acme_metarl.launchers.runs import (
   agent_trainer,
   checkpointing,
   host_devices,
+  loop,
   tables,
 )
 from acme_metarl.launchers.runs import config as run_config
 from acme_metarl.launchers.runs import records as run_records
 
 
-def run(shared: nodes.Shared, stop: threading.Event) -> None:
+def run(shared: shared_lib.Shared, stop: threading.Event) -> None:
   """Learns until the end of the run, or until asked to stop, and saves.
 
   Raises:
@@ -39,7 +41,7 @@ def run(shared: nodes.Shared, stop: threading.Event) -> None:
   options = shared.options
   if shared.in_own_process:
     host_devices.set_up(
-      options.num_devices, shared.config['agent']['algorithm']['num_tasks']
+      options.num_devices, shared.config['algorithm']['num_tasks']
     )
   checkpoint = None
   if shared.checkpoint is not None:
@@ -50,35 +52,62 @@ def run(shared: nodes.Shared, stop: threading.Event) -> None:
     stop.is_set,
     options.learner_device.jax_devices(not shared.in_own_process),
   )
-  records = run_records.RunRecords(
-    parts.config,
-    pathlib.Path(shared.directory),
-    checkpoint,
-    options.use_tensorboard,
-  )
-  with contextlib.closing(records):
-    learner = _Learner(
-      parts,
-      reverb.Client(shared.address('replay')),
-      remote.Remote(shared.address('counter'), stop.is_set),
-      shared.counts,
-      records,
-      checkpoint,
+  config = parts.config
+  with contextlib.ExitStack() as stack:
+    trainer = stack.enter_context(
+      contextlib.closing(
+        Trainer(
+          parts,
+          remote.replay(shared.address('replay'), stop.is_set),
+          remote.Remote(shared.address('counter'), stop.is_set, 'counter'),
+          shared.counts,
+        )
+      )
+    )
+    if checkpoint is not None:
+      trainer.restore([checkpoint])
+    plan = run_config.Plan(config, pathlib.Path(shared.directory), checkpoint)
+    records = stack.enter_context(
+      contextlib.closing(run_records.RunRecords(plan, options.use_tensorboard))
+    )
+    progress = stack.enter_context(
+      contextlib.closing(
+        tables.Progress(config.num_iterations, trainer.iteration)
+      )
+    )
+
+    def write_evaluation(request, returns):
+      records.write_evaluation(
+        returns,
+        request.iteration,
+        request.environment_steps,
+        request.wall_seconds,
+      )
+      progress.say_evaluation(request.iteration, returns.mean(axis=(0, 2)))
+
+    desk = evaluations.Evaluations(write_evaluation)
+    trainer.ask_for_evaluation = lambda params: desk.request(
+      evaluations.Request(
+        trainer.iteration,
+        records.environment_steps,
+        records.wall_seconds,
+        params,
+      )
     )
     functions = {
-      'get_variables': learner.get_variables,
-      'take_evaluation': learner.evaluations.take,
-      'report_evaluation': learner.evaluations.report,
+      'get_variables': trainer.get_variables,
+      'take_evaluation': desk.take,
+      'report_evaluation': desk.report,
     }
     with serving.serve(functions, shared.port('learner'), options.local_only):
-      learner.run(
-        stop,
-        tables.iterations(shared.directory, tables.EVALUATION_CSV),
-      )
-  is_done = learner.iteration >= parts.config.num_iterations
+      loop.run(trainer, [records], progress, stop.is_set)
+      if config.eval_every:
+        desk.wait(stop.is_set)
+        records.draw()
+  is_done = trainer.iteration >= config.num_iterations
   shared.session.report(
     session_lib.DONE if is_done else session_lib.STOPPED,
-    f'after iteration {learner.iteration}',
+    f'after iteration {trainer.iteration}',
   )
 
 
@@ -120,11 +149,11 @@ class _WatchedBatches:
     )
 
 
-class _Learner:
-  """The loop around the agent's learner.
+class Trainer:
+  """The agent's learner, fed by other nodes: a `loop.Trainer`.
 
   Attributes:
-    evaluations: that it asks for.
+    ask_for_evaluation: called with parameters that are to be evaluated.
     iteration: how many iterations are done.
   """
 
@@ -134,15 +163,20 @@ class _Learner:
     client: reverb.Client,
     counter: remote.Remote,
     counts: Mapping[str, int],
-    records: run_records.RunRecords,
-    checkpoint: checkpointing.Checkpoint | None,
   ):
-    self._config: run_config.RunConfig = parts.config
+    """Makes a trainer.
+
+    Args:
+      parts: of the agent.
+      client: of replay.
+      counter: of all nodes.
+      counts: the last ones known.
+    """
+    self._reuse = parts.config.agent['reuse']
     self._counter = counter
     self._last_counts = dict(counts)
-    self._records = records
     self._batches = _WatchedBatches(
-      parts.builder.make_dataset_iterator(client), parts.config.agent.reuse
+      parts.builder.make_dataset_iterator(client), self._reuse
     )
     self._rows = tables.RowCollector()
     self._learner = parts.builder.make_learner(
@@ -154,63 +188,31 @@ class _Learner:
       client,
     )
     self.get_variables = self._learner.get_variables
-    self.evaluations = evaluations.Evaluations(
-      lambda request, returns: records.write_evaluation(
-        returns,
-        request.iteration,
-        request.environment_steps,
-        request.wall_seconds,
-      )
-    )
+    self.ask_for_evaluation: Callable[[Any], None] = lambda params: None
     self.iteration = 0
     self._environment_steps = 0
-    if checkpoint is not None:
-      self._learner.restore(
-        checkpointing.restore_tree(self._learner.save(), checkpoint.arrays)
-      )
-      self.iteration = checkpoint.metadata['iteration']
-      self._environment_steps = checkpoint.metadata['environment_steps']
+    self._done = self._learner.state
 
-  def run(self, stop: threading.Event, evaluated: Sequence[int]) -> None:
-    """Iterates to the end, or until asked to stop; then saves.
-
-    Args:
-      stop: asks to stop.
-      evaluated: iterations that need no evaluation any more.
-    """
-    config, records = self._config, self._records
-    if self.iteration not in evaluated:
-      self._evaluate_if_due()
-    while self.iteration < config.num_iterations and not stop.is_set():
-      try:
-        row = self._iterate()
-      except (StopIteration, remote.StoppedError):
-        break  # Asked to stop while waiting for others.
-      records.write(row)
-      self._evaluate_if_due()
-      if records.is_due(config.checkpoint_every, self.iteration):
-        self._save()
-    if self.iteration != records.saved_at:
-      self._save()
-    if config.eval_every:
-      self.evaluations.wait(stop.is_set)
-      records.draw()
-
-  def _iterate(self) -> dict[str, Any]:
-    """Learns from a meta-batch; returns a row of `learner.csv`."""
+  def advance(self, most: int = 1) -> list[list[Mapping[str, Any]]]:
+    """Learns from a meta-batch, see `loop.Trainer`."""
+    del most
     start = time.perf_counter()
-    # A step whose tasks are too old for an update writes no row.
-    while len(self._rows.rows) < self._config.agent.reuse:
-      self._learner.step()
-    seconds = time.perf_counter() - start
-    steps, returns, waited = self._batches.take()
-    counts = self._counter.call('increment', iterations=1)
+    try:
+      # A step whose tasks are too old for an update writes no row.
+      while len(self._rows.rows) < self._reuse:
+        self._learner.step()
+      seconds = time.perf_counter() - start
+      steps, returns, waited = self._batches.take()
+      counts = self._counter.call('increment', iterations=1)
+    except (StopIteration, remote.StoppedError):
+      return [[]]  # Asked to stop while waiting for others.
     self.iteration += 1
     self._environment_steps += steps
+    self._done = self._learner.state
     learner_row = self._rows.take_mean()
     for name in ('steps', 'walltime'):
       learner_row.pop(name)
-    return {
+    row = {
       'iteration': self.iteration,
       'environment_steps': self._environment_steps,
       **returns,
@@ -219,26 +221,19 @@ class _Learner:
       'num_diverged': counts.get('num_diverged', 0),
       **learner_row,
     }
+    return [[row]]
 
-  def _evaluate_if_due(self) -> None:
-    if not self._records.is_due(self._config.eval_every, self.iteration):
-      return
+  def evaluate(self) -> None:
+    """Asks the evaluator, which writes what comes of it."""
     (params,) = self.get_variables(['params'])
-    self.evaluations.request(
-      evaluations.Request(
-        self.iteration,
-        self._environment_steps,
-        self._records.wall_seconds,
-        params,
-      )
-    )
+    self.ask_for_evaluation(params)
 
-  def _save(self) -> None:
+  def save(self) -> list[tuple[Any, dict[str, Any]]]:
+    """The state after the last iteration, see `loop.Trainer`."""
     counts = self._counts()
     trials = counts.get('trials', 0)
     (task_counts,) = self.get_variables(['task_counts'])
     metadata = {
-      'iteration': self.iteration,
       'environment_steps': self._environment_steps,
       # What training on one machine goes on from.
       'environment': {
@@ -248,9 +243,22 @@ class _Learner:
       'actor': {'num_trials': trials},
       'counts': counts,
       'task_counts': {k: int(v) for k, v in task_counts._asdict().items()},
-      'config': self._config.to_dict(),
     }
-    self._records.save(self.iteration, self._learner.save(), metadata)
+    return [(jax.device_get(self._done), metadata)]
+
+  def restore(self, checkpoints: Sequence[checkpointing.Checkpoint]) -> None:
+    """Goes on where `save` was called, here or on one machine.
+
+    Raises:
+      ValueError: if the checkpoint is of another configuration.
+    """
+    (checkpoint,) = checkpoints
+    self._learner.restore(
+      checkpointing.restore_tree(self._learner.save(), checkpoint.arrays)
+    )
+    self.iteration = checkpoint.get('iteration')
+    self._environment_steps = checkpoint.get('environment_steps')
+    self._done = self._learner.state
 
   def _counts(self) -> dict[str, int]:
     """Counts of all nodes; the last ones known once nobody answers."""
@@ -259,3 +267,6 @@ class _Learner:
     except remote.StoppedError:
       logging.warning('The counter does not answer any more.')
     return self._last_counts
+
+  def close(self) -> None:
+    """Holds nothing but memory."""

@@ -4,73 +4,21 @@ Launchpad unpickles a node where it runs, and thereby imports this module:
 actors and the evaluator need little more of it than to watch over a child.
 """
 
-from collections.abc import Callable, Mapping
-import dataclasses
+from collections.abc import Callable
 import threading
 import traceback
-from typing import Any
 
 import launchpad as lp
-from launchpad import context
 
-from acme_metarl.launchers.distributed import options as options_lib
 from acme_metarl.launchers.distributed import processes, serving
 from acme_metarl.launchers.distributed import session as session_lib
-
-THREAD_LAUNCHES = (
-  lp.LaunchType.LOCAL_MULTI_THREADING,
-  lp.LaunchType.TEST_MULTI_THREADING,
-)
-
-
-@dataclasses.dataclass(frozen=True)
-class Shared:
-  """What every node is told; plain values, which load nothing.
-
-  Attributes:
-    config: `RunConfig.to_dict()`.
-    options: of the program.
-    directory: log directory of the run.
-    checkpoint: path of the checkpoint to go on from, or None.
-    counts: of the counter, to go on from.
-    addresses: of the nodes that serve, by role.
-    folder: of the session; None where nodes are on several machines.
-    supervisor: process that makes the program; nodes on its machine end with
-      it.
-  """
-
-  config: Mapping[str, Any]
-  options: options_lib.ProgramOptions
-  directory: str
-  checkpoint: str | None
-  counts: Mapping[str, int]
-  addresses: Mapping[str, lp.Address]
-  folder: str | None
-  supervisor: int
-
-  @property
-  def session(self) -> session_lib.Session:
-    """The session, as all nodes see it."""
-    return session_lib.Session(self.folder)
-
-  @property
-  def in_own_process(self) -> bool:
-    """Whether the node that asks is a process of its own."""
-    return context.get_context().launch_type not in THREAD_LAUNCHES
-
-  def address(self, role: str) -> str:
-    """Where a role serves."""
-    return self.addresses[role].resolve()
-
-  def port(self, role: str) -> int:
-    """The port that a role, asking for itself, listens on."""
-    return lp.get_port_from_address(self.address(role))
+from acme_metarl.launchers.distributed import shared as shared_lib
 
 
 def run(
   name: str,
-  body: Callable[[Shared, threading.Event], None],
-  shared: Shared,
+  body: Callable[[shared_lib.Shared, threading.Event], None],
+  shared: shared_lib.Shared,
 ) -> None:
   """Runs a node; in a process of its own, ends the process.
 
@@ -109,7 +57,7 @@ def _run_reporting(body, shared, stop) -> None:
       raise
 
 
-def serve_replay(shared: Shared, stop: threading.Event) -> None:
+def serve_replay(shared: shared_lib.Shared, stop: threading.Event) -> None:
   """Serves the queue of trials."""
   from acme_metarl.agents.maml import replay
   from acme_metarl.launchers.distributed import agent_parts
@@ -124,7 +72,7 @@ def serve_replay(shared: Shared, stop: threading.Event) -> None:
     _wait(shared, stop)
 
 
-def serve_counter(shared: Shared, stop: threading.Event) -> None:
+def serve_counter(shared: shared_lib.Shared, stop: threading.Event) -> None:
   """Counts for all nodes, and thereby numbers the trials."""
   from acme.utils import counting
 
@@ -144,7 +92,7 @@ def serve_counter(shared: Shared, stop: threading.Event) -> None:
     _wait(shared, stop)
 
 
-def learn(shared: Shared, stop: threading.Event) -> None:
+def learn(shared: shared_lib.Shared, stop: threading.Event) -> None:
   """Learns until the end of the run."""
   with shared.session.reporting():
     from acme_metarl.launchers.distributed import learning_node
@@ -154,7 +102,7 @@ def learn(shared: Shared, stop: threading.Event) -> None:
     lp.stop()  # Nobody here watches over all the nodes.
 
 
-def act(shared: Shared, stop: threading.Event) -> None:
+def act(shared: shared_lib.Shared, stop: threading.Event) -> None:
   """Plays trials, in a child that may die."""
 
   def run_actor():
@@ -165,7 +113,7 @@ def act(shared: Shared, stop: threading.Event) -> None:
   _keep_running('actor', run_actor, shared, stop)
 
 
-def evaluate(shared: Shared, stop: threading.Event) -> None:
+def evaluate(shared: shared_lib.Shared, stop: threading.Event) -> None:
   """Plays evaluations, in a child that may die."""
 
   def run_evaluator():
@@ -185,12 +133,14 @@ def _keep_running(name, function, shared, stop) -> None:
   )
 
 
-def _should_stop(shared: Shared, stop: threading.Event) -> Callable[[], bool]:
+def _should_stop(
+  shared: shared_lib.Shared, stop: threading.Event
+) -> Callable[[], bool]:
   session = shared.session
   return lambda: stop.is_set() or session.outcome() is not None
 
 
-def _wait(shared: Shared, stop: threading.Event) -> None:
+def _wait(shared: shared_lib.Shared, stop: threading.Event) -> None:
   """Waits until nobody needs a server any more: the learner ends last."""
   stop.wait()
   shared.session.wait()

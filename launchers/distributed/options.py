@@ -66,7 +66,8 @@ class Device:
       return None
     try:
       devices = jax.local_devices(backend=self.kind)
-    except RuntimeError as error:
+    # The latter where a plug-in of JAX is not installed.
+    except (RuntimeError, AssertionError) as error:
       raise ValueError(
         f'JAX has no {self.kind} here ({error}). Name another device, or '
         'install the JAX that knows it.'

@@ -1,6 +1,6 @@
 """The Launchpad program: replay, counter, learner, actors, evaluator."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 import os
 from typing import Any
 
@@ -10,6 +10,7 @@ from launchpad.nodes.python import local_multi_processing
 
 from acme_metarl.launchers.distributed import nodes
 from acme_metarl.launchers.distributed import options as options_lib
+from acme_metarl.launchers.distributed import shared as shared_lib
 from acme_metarl.launchers.runs import checkpointing
 from acme_metarl.launchers.runs import config as run_config
 
@@ -26,6 +27,7 @@ def make_program(
   directory: str | os.PathLike[str],
   checkpoint: checkpointing.Checkpoint | None = None,
   session_folder: str | None = None,
+  given: Collection[str] = (),
 ) -> lp.Program:
   """Makes the program, for any launch type.
 
@@ -36,6 +38,7 @@ def make_program(
     checkpoint: the run goes on from there; the learner loads its file.
     session_folder: where nodes on this machine tell each other how the launch
       ends; see `Session`. None on several machines.
+    given: what texts of the configuration may import, as `module:name`.
 
   Returns:
     A program that has not been launched.
@@ -44,7 +47,7 @@ def make_program(
     ValueError: if settings do not fit together.
   """
   # Else actors of this many tasks could block for ever.
-  config.agent.queue_size(options.tasks_per_actor)
+  config.agent_config.queue_size(options.tasks_per_actor)
   servers = {
     'replay': nodes.serve_replay,
     'counter': nodes.serve_counter,
@@ -52,8 +55,9 @@ def make_program(
   }
   # Every platform gives a node one port, whatever its address is called.
   addresses = {role: lp.Address(role) for role in servers}
-  shared = nodes.Shared(
+  shared = shared_lib.Shared(
     config=config.to_dict(),
+    given=tuple(given),
     options=options,
     directory=str(directory),
     checkpoint=None if checkpoint is None else str(checkpoint.path),
@@ -82,10 +86,9 @@ def counts(checkpoint: checkpointing.Checkpoint | None) -> dict[str, int]:
   """Counts of a checkpoint, be it one of training on one machine."""
   if checkpoint is None:
     return {}
-  metadata = checkpoint.metadata
-  return metadata.get('counts') or {
-    'trials': metadata['actor']['num_trials'],
-    'num_diverged': metadata['environment']['num_diverged'],
+  return checkpoint.metadata.get('counts') or {
+    'trials': checkpoint.get('actor')['num_trials'],
+    'num_diverged': checkpoint.get('environment')['num_diverged'],
   }
 
 

@@ -1,13 +1,18 @@
 """Calls of other nodes, by who may be asked to stop meanwhile."""
 
 from collections.abc import Callable, Sequence
+import time
 from typing import Any
 
+from absl import logging
 from acme import core
 import courier
 from courier.python import client
+import reverb
 
 _TIMEOUT_SECONDS = 5
+# Nodes need up to half of that to start.
+_SILENCE_SECONDS = 45
 
 
 class StoppedError(Exception):
@@ -17,15 +22,19 @@ class StoppedError(Exception):
 class Remote:
   """Another node's functions; waits until it is there."""
 
-  def __init__(self, address: str, should_stop: Callable[[], bool]):
+  def __init__(
+    self, address: str, should_stop: Callable[[], bool], name: str = 'a node'
+  ):
     """Makes a client.
 
     Args:
       address: of the node.
       should_stop: asked every few seconds while there is no answer.
+      name: of the node, for messages.
     """
     self._client = courier.Client(address, call_timeout=_TIMEOUT_SECONDS)
     self._should_stop = should_stop
+    self._silence = _Silence(name, address)
 
   def call(self, function: str, *args: Any, **kwargs: Any) -> Any:
     """Calls a function of the node.
@@ -33,6 +42,7 @@ class Remote:
     Raises:
       StoppedError: once there is no use in waiting.
     """
+    self._silence.begin()
     while True:
       try:
         return getattr(self._client, function)(*args, **kwargs)
@@ -41,6 +51,51 @@ class Remote:
           raise
         if self._should_stop():
           raise StoppedError from error
+        self._silence.go_on()
+
+
+class _Silence:
+  """Says so when a node does not answer for long."""
+
+  def __init__(self, name: str, address: str):
+    self._who = f'{name} at {address}'
+    self.begin()
+
+  def begin(self) -> None:
+    self._since = self._said = time.monotonic()
+
+  def go_on(self) -> None:
+    now = time.monotonic()
+    if now - self._said >= _SILENCE_SECONDS:
+      self._said = now
+      logging.warning(
+        'No answer from %s for %.0f s. It may be busy, gone, or behind a '
+        'proxy or firewall; still trying.',
+        self._who,
+        now - self._since,
+      )
+
+
+def replay(address: str, should_stop: Callable[[], bool]) -> reverb.Client:
+  """A client of replay, once that answers.
+
+  Args:
+    address: of replay.
+    should_stop: asked every few seconds while there is no answer.
+
+  Raises:
+    StoppedError: once there is no use in waiting.
+  """
+  made = reverb.Client(address)
+  silence = _Silence('replay', address)
+  while True:
+    try:
+      made.server_info(timeout=_TIMEOUT_SECONDS)
+      return made
+    except reverb.DeadlineExceededError as error:
+      if should_stop():
+        raise StoppedError from error
+      silence.go_on()
 
 
 class RemoteVariables(core.VariableSource):

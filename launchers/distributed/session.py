@@ -8,7 +8,7 @@ import pathlib
 import time
 from typing import NamedTuple
 
-from acme_metarl.launchers.runs import outputs
+from acme_metarl.launchers.runs import mistakes, outputs
 
 DONE = 'done'
 STOPPED = 'stopped'
@@ -73,9 +73,11 @@ class Session:
     try:
       yield
     except ValueError as error:
-      self.report(FAILED, str(error))
+      # Of others the cause is not known, and trying again may help.
+      if mistakes.is_explained(error):
+        self.report(FAILED, str(error))
       raise
-    except OSError as error:
+    except outputs.CannotWriteError as error:
       self.report(
         FAILED, f'cannot write ({error}); the last checkpoint is intact.'
       )

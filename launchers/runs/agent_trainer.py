@@ -1,5 +1,6 @@
 """Training on one machine: act, insert, sample, learn, in turn."""
 
+from collections.abc import Sequence
 import contextlib
 import pathlib
 import time
@@ -16,11 +17,11 @@ from acme_metarl.agents.maml import replay
 from acme_metarl.launchers.runs import (
   checkpointing,
   evaluation,
-  stopping,
+  loop,
+  seeds,
   tables,
 )
 from acme_metarl.launchers.runs import config as run_config
-from acme_metarl.launchers.runs import records as run_records
 
 
 class Keys:
@@ -28,12 +29,12 @@ class Keys:
 
   def __init__(self, seed: int):
     self.learner, self.actor, self.evaluation = jax.random.split(
-      jax.random.PRNGKey(seed), 3
+      seeds.key(seed), 3
     )
 
 
 class Trainer:
-  """All parts of a run in one process.
+  """All parts of a run in one process: a `loop.Trainer`.
 
   Between two calls of `iterate` replay is empty, and `save` holds everything
   that the next one depends on.
@@ -50,13 +51,13 @@ class Trainer:
     """Makes the parts; `close` them."""
     self._config = config
     keys = Keys(config.seed)
-    builder = maml.MAMLBuilder(config.agent)
-    self.environment = config.trial_environment('train')
-    spec = specs.make_environment_spec(self.environment)
-    networks = maml.make_networks(spec, config.agent.algorithm)
-    policy = builder.make_policy(networks, spec)
+    builder = maml.MAMLBuilder(config.agent_config)
     self._resources = contextlib.ExitStack()
+    self.environment = config.trial_environment('train')
     self._resources.callback(self.environment.close)
+    spec = specs.make_environment_spec(self.environment)
+    networks = evaluation.make_networks(config, self.environment)
+    policy = builder.make_policy(networks, spec)
     client = self._resources.enter_context(
       replay.serve(builder.make_replay_tables(spec, policy))
     )
@@ -94,18 +95,25 @@ class Trainer:
     )
     self.iteration = 0
     self.environment_steps = 0
+    self._done = self._state()
+
+  def advance(self, most: int = 1) -> list[list[dict[str, Any]]]:
+    """Plays one trial and learns from it, see `loop.Trainer`."""
+    del most  # One at a time, so that it can be stopped between any two.
+    return [[self.iterate()]]
 
   def iterate(self) -> dict[str, Any]:
     """Plays one trial and learns from it; returns a row of `learner.csv`."""
     start = time.perf_counter()
     self._loop.run_episode()
     acted = time.perf_counter()
-    for _ in range(self._config.agent.reuse):
+    for _ in range(self._config.agent['reuse']):
       self.learner.step()
     learned = time.perf_counter()
     self.iteration += 1
     metrics = self._returns.get_metrics()
     self.environment_steps += metrics.pop('environment_steps')
+    self._done = self._state()
     learner_row = self._learner_rows.take_mean()
     for name in ('steps', 'walltime'):
       learner_row.pop(name)
@@ -119,44 +127,48 @@ class Trainer:
       **learner_row,
     }
 
-  def evaluate(self, trial_index: int | None = None) -> np.ndarray:
-    """Plays a trial of the evaluation stream.
+  def evaluate(self, trial_index: int | None = None) -> list[np.ndarray]:
+    """Plays a trial of the evaluation stream, see `loop.Trainer`.
 
     Args:
       trial_index: says which tasks are drawn; new ones at every iteration if
         not given.
-
-    Returns:
-      `[G, K+1, B]` undiscounted returns.
     """
-    return self._evaluator.play(
-      self.iteration if trial_index is None else trial_index
-    )
+    return [
+      self._evaluator.play(
+        self.iteration if trial_index is None else trial_index
+      )
+    ]
 
-  def save(self) -> tuple[Any, dict[str, Any]]:
-    """Returns arrays, and what JSON can hold."""
-    return self.learner.save(), {
-      'iteration': self.iteration,
+  def _state(self) -> tuple[Any, dict[str, Any]]:
+    """References to what the next iteration replaces."""
+    return self.learner.state, {
       'environment_steps': self.environment_steps,
       'environment': self.environment.save(),
       'actor': self.actor.save(),
-      'config': self._config.to_dict(),
     }
 
-  def restore(self, checkpoint: checkpointing.Checkpoint) -> None:
+  def save(self) -> list[tuple[Any, dict[str, Any]]]:
+    """The state after the last iteration, see `loop.Trainer`."""
+    arrays, metadata = self._done
+    return [(jax.device_get(arrays), metadata)]
+
+  def restore(self, checkpoints: Sequence[checkpointing.Checkpoint]) -> None:
     """Goes on where `save` was called.
 
     Raises:
       ValueError: if the checkpoint is of another configuration.
     """
+    (checkpoint,) = checkpoints
+    environment, actor = (checkpoint.get(x) for x in ('environment', 'actor'))
     self.learner.restore(
       checkpointing.restore_tree(self.learner.save(), checkpoint.arrays)
     )
-    metadata = checkpoint.metadata
-    self.iteration = metadata['iteration']
-    self.environment_steps = metadata['environment_steps']
-    self.environment.restore(metadata['environment'])
-    self.actor.restore(metadata['actor'])
+    self.iteration = checkpoint.get('iteration')
+    self.environment_steps = checkpoint.get('environment_steps')
+    self.environment.restore(environment)
+    self.actor.restore(actor)
+    self._done = self._state()
 
   def close(self) -> None:
     self._resources.close()
@@ -168,63 +180,6 @@ def run(
   checkpoint: checkpointing.Checkpoint | None = None,
   use_tensorboard: bool = False,
 ) -> bool:
-  """Trains, and writes everything under the directory.
-
-  Args:
-    config: of the run.
-    directory: that can be written to.
-    checkpoint: goes on from there; tables lose rows that are newer.
-    use_tensorboard: whether the tables go to TensorBoard as well.
-
-  Returns:
-    Whether the run came to its end, and was not stopped before.
-
-  Raises:
-    ValueError: if settings do not fit together or to the checkpoint.
-    OSError: if something cannot be written; checkpoints are as they were.
-  """
-  with contextlib.closing(Trainer(config)) as trainer:
-    if checkpoint is not None:
-      trainer.restore(checkpoint)
-    with contextlib.closing(
-      run_records.RunRecords(config, directory, checkpoint, use_tensorboard)
-    ) as records:
-      return _train(config, trainer, records)
-
-
-def _train(
-  config: run_config.RunConfig,
-  trainer: Trainer,
-  records: run_records.RunRecords,
-) -> bool:
-  """Iterates until the end, or until asked to stop."""
-  stop = stopping.StopRequest()
-
-  def evaluate():
-    if config.eval_every:
-      records.write_evaluation(
-        trainer.evaluate(),
-        trainer.iteration,
-        trainer.environment_steps,
-        records.wall_seconds,
-      )
-
-  with stop.listening():
-    # A new run begins with an evaluation of the untrained policy.
-    if records.saved_at is None:
-      evaluate()
-    while trainer.iteration < config.num_iterations and not stop:
-      records.write(trainer.iterate())
-      if records.is_due(config.eval_every, trainer.iteration):
-        evaluate()
-      if records.is_due(config.checkpoint_every, trainer.iteration) or stop:
-        records.save(trainer.iteration, *trainer.save())
-    # Where there was nothing left to do, all is as it was.
-    if trainer.iteration != records.saved_at:
-      records.save(trainer.iteration, *trainer.save())
-  if stop:
-    records.say(
-      f'Stopped by {stop.signal_name} after iteration {trainer.iteration}, '
-      'and saved; --resume goes on from here.'
-    )
-  return trainer.iteration >= config.num_iterations
+  """Trains the agent in this process, see `loop.train`."""
+  plan = run_config.Plan(config, directory, checkpoint)
+  return loop.train(lambda: Trainer(config), [plan], use_tensorboard)

@@ -10,10 +10,7 @@ import json
 import os
 import pathlib
 import re
-import tempfile
 from typing import Any, NamedTuple
-import zipfile
-import zlib
 
 from absl import logging
 import jax
@@ -39,6 +36,19 @@ class Checkpoint(NamedTuple):
   arrays: Mapping[str, np.ndarray]
   metadata: dict[str, Any]
   path: pathlib.Path
+
+  def get(self, name: str) -> Any:
+    """Returns what the metadata say under a name.
+
+    Raises:
+      ValueError: if they say nothing.
+    """
+    if name not in self.metadata:
+      raise ValueError(
+        f'Checkpoint {self.path} lacks {name!r}: it is of another launcher, or '
+        'none of ours.'
+      )
+    return self.metadata[name]
 
 
 class Checkpointer:
@@ -123,19 +133,13 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     # Reads every array, which checks every array's checksum.
     with np.load(path, allow_pickle=False) as file:
       arrays = dict(file)
-    metadata = json.loads(arrays.pop(_METADATA).tobytes())
-    step = int(_NAME.fullmatch(path.name).group(1))
-  except FileNotFoundError:
+    metadata = dict(json.loads(arrays.pop(_METADATA).tobytes()))
+    match = _NAME.fullmatch(path.name)
+    # A copy may be called otherwise.
+    step = int(match.group(1) if match else metadata['iteration'])
+  except (FileNotFoundError, PermissionError):
     raise
-  except (
-    AttributeError,
-    EOFError,
-    KeyError,
-    OSError,
-    ValueError,
-    zipfile.BadZipFile,
-    zlib.error,
-  ) as error:
+  except Exception as error:  # Whatever a damaged archive makes of its readers.
     raise ValueError(
       f'Checkpoint {path} is damaged ({type(error).__name__}: {error}).'
     ) from error
@@ -183,16 +187,15 @@ def restore_tree(
 def _write_atomically(
   path: pathlib.Path, arrays: Mapping[str, np.ndarray]
 ) -> None:
-  handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f'.{path.name}.')
+  temporary = path.with_name(f'.{path.name}.{os.getpid()}')
   try:
-    with os.fdopen(handle, 'wb') as file:
+    with open(temporary, 'wb') as file:
       np.savez(file, **arrays)
       file.flush()
       os.fsync(file.fileno())
     os.replace(temporary, path)
-  except BaseException:
-    os.unlink(temporary)
-    raise
+  finally:
+    temporary.unlink(missing_ok=True)
   directory = os.open(path.parent, os.O_RDONLY)
   try:
     os.fsync(directory)

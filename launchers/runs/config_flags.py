@@ -1,10 +1,16 @@
 """Fields of a configuration on the command line: `--config.FIELD=VALUE`."""
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import dataclasses
 import re
+import types
+import typing
 from typing import Any
+
+import optax
+
+from acme_metarl.launchers.runs import dataclass_flags, references
 
 _FLAG = re.compile(r'--?config\.([A-Za-z_0-9.]+)(?:=(.*))?', re.DOTALL)
 
@@ -40,7 +46,7 @@ def parse(
 
   Tuples are numbers with commas between them. A mapping is filled in entry by
   entry, `FIELD.KEY=VALUE`. Where a field takes a callable besides a name,
-  `module:function` is one. `None` is None where a field may be that.
+  `module:function` is imported. `None` is None where a field may be that.
 
   Args:
     values: by field, as text.
@@ -54,17 +60,16 @@ def parse(
     ValueError: if there is no such field (the message lists the right ones), or
       a value does not fit its type.
   """
+  hints = typing.get_type_hints(config_type)
   fields = {
-    field.name: str(getattr(field.type, '__name__', field.type))
-    if isinstance(field.type, type)
-    else str(field.type)
+    field.name: hints[field.name]
     for field in dataclasses.fields(config_type)
     if field.name not in taken
   }
   parsed: dict[str, Any] = {}
   for name, text in values.items():
     field, _, key = name.partition('.')
-    is_mapping = 'Mapping' in fields.get(field, '')
+    is_mapping = typing.get_origin(fields.get(field)) is _MAPPING
     if field in taken:
       raise ValueError(f'--config.{field}: use --{field} instead.')
     if field not in fields or bool(key) != is_mapping:
@@ -76,30 +81,38 @@ def parse(
     if is_mapping:
       parsed.setdefault(field, {})[key] = _literal(text)
     else:
-      parsed[field] = _convert(field, text, fields[field])
+      parsed[field] = _convert(f'--config.{field}', text, fields[field])
   return parsed
 
 
+_MAPPING = typing.get_origin(Mapping[str, Any])
+_CALLABLE = typing.get_origin(Callable[..., Any])
+
+
 def _literal(text: str) -> Any:
-  try:
-    return ast.literal_eval(text)
-  except (ValueError, SyntaxError):
-    return text
-
-
-def _convert(name: str, text: str, kind: str) -> Any:
-  """Converts to the field's type, given as it is written in the dataclass."""
-  if text == 'None' and 'None' in kind:
-    return None
-  try:
-    if kind.startswith('tuple'):
-      return tuple(int(x) for x in text.strip('()').split(',') if x.strip())
-    if kind.startswith('int'):
-      return int(text)
-    if kind.startswith('float'):
-      return float(text)
-    if kind.startswith('bool'):
-      return {'true': True, '1': True, 'false': False, '0': False}[text.lower()]
-  except (KeyError, ValueError):
-    raise ValueError(f'--config.{name}={text}: need {kind}.') from None
+  """A number, `inf` and `nan` included, what Python writes, or the text."""
+  for read in (ast.literal_eval, float):
+    try:
+      return read(text)
+    except (ValueError, SyntaxError):
+      continue
   return text
+
+
+def _convert(flag: str, text: str, hint: Any) -> Any:
+  is_union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+  kinds = typing.get_args(hint) if is_union else (hint,)
+  is_part = any(
+    typing.get_origin(kind) is _CALLABLE or kind is optax.GradientTransformation
+    for kind in kinds
+  )
+  if is_part:
+    if text == 'None' and types.NoneType in kinds:
+      return None
+    return references.load(flag, text) if references.is_one(text) else text
+  try:
+    return dataclass_flags.convert(text, hint)
+  except ValueError as error:
+    raise ValueError(f'{flag}={text}: {error}') from None
+  except TypeError:
+    raise ValueError(f'{flag}: can be set from Python only.') from None

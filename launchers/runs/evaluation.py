@@ -156,15 +156,25 @@ def confidence_rows(
   ]
 
 
+def make_networks(
+  config: run_config.RunConfig, environment: environments.TrialEnvironment
+) -> maml.MAMLNetworks:
+  """The networks of a run: the user's, or the default ones."""
+  policy = config.make_policy(environment.environment)
+  if policy is not None:
+    return maml.MAMLNetworks(policy)
+  spec = specs.make_environment_spec(environment)
+  return maml.make_networks(spec, config.algorithm)
+
+
 def meta_params(
   config: run_config.RunConfig, checkpoint: checkpointing.Checkpoint
 ) -> learner_lib.MetaParams:
   """The meta-parameters that a checkpoint holds."""
   environment = config.trial_environment('evaluation', num_tasks=1)
   spec = specs.make_environment_spec(environment)
-  algorithm = config.agent.algorithm
   learner = learner_lib.make_meta_learner(
-    algorithm, maml.make_networks(spec, algorithm).policy
+    config.algorithm, make_networks(config, environment).policy
   )
   template = jax.eval_shape(
     learner.init,

@@ -1,22 +1,29 @@
 """Flags of training runs, and the run that they ask for.
 
-Shared by `train` and `train_on_device`. Every other field of the algorithm's
-and the agent's configuration is set by --config.FIELD=VALUE.
+Shared by `train`, `train_on_device` and `train_distributed`. Every other field
+of the algorithm's and the agent's configuration is set by --config.FIELD=VALUE.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+import contextlib
 import dataclasses
 import json
 import pathlib
-import sys
-from typing import Any, NamedTuple
+from typing import Any
 
-from absl import app, flags, logging
+from absl import flags, logging
 
 from acme_metarl import config as config_lib
 from acme_metarl import environments, presets
 from acme_metarl.agents import maml
-from acme_metarl.launchers.runs import checkpointing, config_flags, outputs
+from acme_metarl.launchers.runs import (
+  checkpointing,
+  config_flags,
+  dataclass_flags,
+  directories,
+  recommended,
+  references,
+)
 from acme_metarl.launchers.runs import config as run_config
 
 FLAGS = flags.FLAGS
@@ -32,104 +39,157 @@ _ALGORITHM_FLAGS = (
   'discount',
 )
 _AGENT_FLAGS = ('reuse',)
-_RUN_FLAGS = (
-  'environment',
-  'environment_options',
+_PLAIN_RUN_FLAGS = (
   'bootstrap_on_timeout',
-  'algorithm',
   'seed',
   'eval_every',
   'checkpoint_every',
 )
+_REFERENCE_FLAGS = ('environment', 'evaluation_environment', 'network')
+_OPTION_FLAGS = ('environment_options', 'evaluation_environment_options')
+_RUN_FLAGS = (
+  *_REFERENCE_FLAGS,
+  *_OPTION_FLAGS,
+  *_PLAIN_RUN_FLAGS,
+  'algorithm',
+)
 # A resumed run may change these, and nothing else.
 _CHANGEABLE = ('num_iterations', 'eval_every', 'checkpoint_every')
 _DEFAULTS = config_lib.AlgorithmConfig(num_iterations=200)
-# Where the published inner step size is not the default. On navigation, one
-# seed in two needs more than 200 iterations with it to leave the policy that
-# always goes to one and the same corner.
-_INNER_LEARNING_RATES = {'navigation_2d': 0.2}
-
-flags.DEFINE_string(
-  'environment',
-  'navigation_2d',
-  f'Task distribution: {", ".join(environments.names())}.',
-)
-flags.DEFINE_string(
-  'environment_options',
-  '{}',
-  'Options of the environment as JSON, for example \'{"reward": "dense"}\'.',
-)
-flags.DEFINE_bool(
-  'bootstrap_on_timeout',
-  False,
-  'Whether the end of the horizon is a time limit (bootstrapped) and not an '
-  'end. Published results have it as an end.',
-)
-flags.DEFINE_string(
-  'algorithm', 'promp_taypo2', f'Preset: {", ".join(presets.names())}.'
-)
-flags.DEFINE_integer('seed', 0, 'Seed of all randomness.')
-flags.DEFINE_integer(
-  'num_iterations',
-  _DEFAULTS.num_iterations,
-  'Meta-updates of the whole run; published curves have 1001.',
-)
-flags.DEFINE_integer('num_tasks', _DEFAULTS.num_tasks, 'Tasks in a meta-batch.')
-flags.DEFINE_integer(
-  'num_rollouts', _DEFAULTS.num_rollouts, 'Rollouts of each task and stage.'
-)
-flags.DEFINE_integer('horizon', _DEFAULTS.horizon, 'Steps of a rollout.')
-flags.DEFINE_integer(
-  'num_inner_steps', _DEFAULTS.num_inner_steps, 'Adaptation steps.'
-)
-flags.DEFINE_float(
-  'inner_learning_rate',
-  None,
-  'Step size of adaptation; its initial value where it is learned. By default '
-  f'that of published results, {_DEFAULTS.inner_learning_rate}; but '
-  + ', '.join(f'{v} on {k}' for k, v in _INNER_LEARNING_RATES.items())
-  + '.',
-)
-flags.DEFINE_float('discount', _DEFAULTS.discount, 'Discount factor.')
-flags.DEFINE_integer(
-  'reuse', 1, 'Learner steps that each trial is used for; 1 is on-policy.'
-)
-flags.DEFINE_string(
-  'logdir',
-  None,
-  'Where results go; by default '
-  'results/LAUNCHER/ENVIRONMENT-ALGORITHM-SEED below the working directory, '
-  'with a number behind it where that one is taken.',
-)
-flags.DEFINE_integer(
-  'eval_every',
-  10,
-  'Iterations between evaluations on freshly drawn tasks; 0 is never.',
-)
-flags.DEFINE_integer(
-  'checkpoint_every', 50, 'Iterations between checkpoints and pictures.'
-)
-flags.DEFINE_bool(
-  'resume',
-  False,
-  'Whether to continue the run in the log directory from its newest whole '
-  'checkpoint. Its configuration is taken from there; only '
-  f'{", ".join("--" + name for name in _CHANGEABLE)} can be changed.',
-)
-flags.DEFINE_bool('tensorboard', False, 'Whether to write TensorBoard files.')
-flags.DEFINE_integer(
-  'num_devices',
-  None,
-  "CPU devices that JAX shows, to share the learner's work out; by default as "
-  'many as there are cores and tasks for them.',
-)
 
 
-def config_from_flags(overrides: Mapping[str, str]) -> run_config.RunConfig:
+def _field_names(config_type: type[Any]) -> set[str]:
+  return {field.name for field in dataclasses.fields(config_type)}
+
+
+def define(values: flags.FlagValues = FLAGS) -> None:
+  """Defines the flags."""
+  texts = dataclass_flags.descriptions(run_config.RunConfig)
+
+  def text(name, default, description):
+    flags.DEFINE_string(
+      name, default, description, values, module_name=__name__
+    )
+
+  text(
+    'environment',
+    'navigation_2d',
+    f'Task distribution: {", ".join(environments.names())}; or '
+    'package.module:function, which makes one.',
+  )
+  text(
+    'environment_options',
+    '{}',
+    'Options of the environment as JSON, for example \'{"reward": "dense"}\'.',
+  )
+  text(
+    'evaluation_environment',
+    None,
+    'Task distribution of evaluations; by default that of training.',
+  )
+  text(
+    'evaluation_environment_options',
+    '{}',
+    'Its options as JSON: ' + texts['evaluation_environment_options'],
+  )
+  text(
+    'network',
+    None,
+    'package.module:function: ' + texts['network'],
+  )
+  text('algorithm', 'promp_taypo2', f'Preset: {", ".join(presets.names())}.')
+  for defaults, names in (
+    (_DEFAULTS, set(_ALGORITHM_FLAGS) - {'inner_learning_rate'}),
+    (run_config.RunConfig(), set(_PLAIN_RUN_FLAGS)),
+    (maml.MAMLConfig(), set(_AGENT_FLAGS)),
+  ):
+    dataclass_flags.define(
+      defaults, values, __name__, _field_names(type(defaults)) - names
+    )
+  own = ', '.join(
+    f'{v} on {k}' for k, v in recommended.INNER_LEARNING_RATES.items()
+  )
+  flags.DEFINE_float(
+    'inner_learning_rate',
+    None,
+    'Step size of adaptation; its initial value where it is learned. By default'
+    f' the published one, {recommended.PUBLISHED_INNER_LEARNING_RATE}; but '
+    f'{own} (compare uses the published one there too).',
+    flag_values=values,
+    module_name=__name__,
+  )
+  text(
+    'logdir',
+    None,
+    'Where results go; by default results/LAUNCHER/ENVIRONMENT-ALGORITHM-SEED '
+    'below the working directory, followed by what differs from the defaults, '
+    'and by a number where that one is taken.',
+  )
+  text(
+    'config_file',
+    None,
+    'Configuration to run: the config.json of a run, with another --seed if '
+    'you like. Of its settings only '
+    f'{", ".join("--" + name for name in _CHANGEABLE)} can be changed.',
+  )
+  for name, description in (
+    (
+      'resume',
+      'Whether to continue the run in the log directory from its newest whole '
+      'checkpoint. Its configuration is taken from there; only '
+      f'{", ".join("--" + name for name in _CHANGEABLE)} can be changed.',
+    ),
+    (
+      'tensorboard',
+      'Whether to write event files for TensorBoard, to LOGDIR/tensorboard.',
+    ),
+  ):
+    flags.DEFINE_bool(name, False, description, values, module_name=__name__)
+  flags.DEFINE_integer(
+    'num_devices',
+    None,
+    "CPU devices that JAX shows, to share the learner's work out; by default "
+    'as many as there are cores and tasks for them.',
+    flag_values=values,
+    module_name=__name__,
+  )
+  text(
+    'compilation_cache',
+    None,
+    'Directory for what JAX compiles, so that later runs load it, or off; by '
+    'default JAX_COMPILATION_CACHE_DIR, or acme_metarl/xla in the cache of the '
+    'user (XDG_CACHE_HOME, or ~/.cache).',
+  )
+
+
+def imported(
+  overrides: Mapping[str, str], values: flags.FlagValues = FLAGS
+) -> dict[str, Any]:
+  """Imports what flags name, and returns it by what they say.
+
+  Raises:
+    ValueError: if something cannot be imported.
+  """
+  texts = {name: values[name].value for name in _REFERENCE_FLAGS}
+  return {
+    text: references.load(name, text)
+    for name, text in texts.items()
+    if references.is_one(text)
+  } | {
+    text: references.load(f'config.{name}', text)
+    for name, text in overrides.items()
+    if '.' not in name and references.is_one(text)
+  }
+
+
+def config_from_flags(
+  overrides: Mapping[str, str], values: flags.FlagValues = FLAGS
+) -> run_config.RunConfig:
   """Puts the configuration together.
 
   Args:
     overrides: values of `--config.FIELD`.
+    values: of the flags.
 
   Returns:
     The configuration.
@@ -137,9 +197,8 @@ def config_from_flags(overrides: Mapping[str, str]) -> run_config.RunConfig:
   Raises:
     ValueError: naming what is wrong.
   """
-  agent_fields = {
-    field.name for field in dataclasses.fields(maml.MAMLConfig)
-  } - {'algorithm', *_AGENT_FLAGS}
+  given = imported(overrides, values)
+  agent_fields = _field_names(maml.MAMLConfig) - {'algorithm', *_AGENT_FLAGS}
   for_agent = {k: v for k, v in overrides.items() if k in agent_fields}
   for_algorithm = {k: v for k, v in overrides.items() if k not in agent_fields}
   try:
@@ -152,212 +211,250 @@ def config_from_flags(overrides: Mapping[str, str]) -> run_config.RunConfig:
       if 'no such field' in str(error)
       else str(error)
     ) from error
-  agent = maml.MAMLConfig(
-    algorithm=_algorithm(fields),
-    **{name: FLAGS[name].value for name in _AGENT_FLAGS},
-    **config_flags.parse(for_agent, maml.MAMLConfig),
+  fields |= {name: values[name].value for name in _ALGORITHM_FLAGS}
+  environment = values['environment'].value
+  return run_config.RunConfig(
+    preset=values['algorithm'].value,
+    algorithm=_algorithm(values['algorithm'].value, environment, fields),
+    agent={name: values[name].value for name in _AGENT_FLAGS}
+    | config_flags.parse(for_agent, maml.MAMLConfig),
+    **{name: values[name].value for name in _PLAIN_RUN_FLAGS},
+    **{name: _options(name, values[name].value) for name in _OPTION_FLAGS},
+    **{
+      name: given.get(values[name].value, values[name].value)
+      for name in _REFERENCE_FLAGS
+    },
   )
-  run_values = {name: FLAGS[name].value for name in _RUN_FLAGS}
-  run_values['environment_options'] = _environment_options()
-  return run_config.RunConfig(agent=agent, **run_values)
 
 
-def _algorithm(fields: dict[str, Any]) -> config_lib.AlgorithmConfig:
+def _algorithm(
+  preset: str, environment: str, fields: Mapping[str, Any]
+) -> config_lib.AlgorithmConfig:
   """The preset, with flags and other fields set."""
-  preset = presets.make(FLAGS.algorithm)
-  options = fields.pop('evaluator_options', {})
-  values = {name: FLAGS[name].value for name in _ALGORITHM_FLAGS}
-  if values['inner_learning_rate'] is None:
-    values['inner_learning_rate'] = _INNER_LEARNING_RATES.get(
-      FLAGS.environment, _DEFAULTS.inner_learning_rate
-    )
+  fields = dict(fields)
+  if fields.get('inner_learning_rate') is None:
+    fields['inner_learning_rate'] = recommended.inner_learning_rate(environment)
   if 'evaluator' not in fields:  # Else the preset's are another one's.
-    options = {**preset.evaluator_options, **options}
-  try:
-    return presets.make(
-      FLAGS.algorithm,
-      evaluator_options=options,
-      **values,
-      **fields,
-    )
-  except (ImportError, AttributeError) as error:
-    raise ValueError(
-      f'--config: {", ".join(f"{k}={v}" for k, v in fields.items())} names a '
-      f'function that cannot be imported ({error}).'
-    ) from error
+    fields['evaluator_options'] = {
+      **presets.make(preset).evaluator_options,
+      **fields.get('evaluator_options', {}),
+    }
+  else:
+    fields.setdefault('evaluator_options', {})
+  return presets.make(preset, **fields)
 
 
-def _environment_options() -> dict[str, Any]:
-  text = FLAGS.environment_options
+def _options(name: str, text: str) -> dict[str, Any]:
   try:
     options = json.loads(text)
   except json.JSONDecodeError as error:
-    raise ValueError(
-      f'environment_options: {text!r} is no JSON ({error}).'
-    ) from error
+    raise ValueError(f'{name}: {text!r} is no JSON ({error}).') from error
   if not isinstance(options, dict):
-    raise ValueError(f'environment_options: got {text!r}, need a JSON object.')
+    raise ValueError(f'{name}: got {text!r}, need a JSON object.')
   return options
 
 
-def _default_directory(
-  launcher: str, resume: bool, member: int | None
-) -> pathlib.Path:
-  """The next free directory, or the last one taken.
-
-  Members of a group of runs go to one directory: the first one finds it.
-  """
-  base = pathlib.Path('results', launcher)
-  name = f'{FLAGS.environment}-{FLAGS.algorithm}-{FLAGS.seed}'
-  inner = '' if member is None else f'seed_{FLAGS.seed + member}'
-  candidate, following, number = base / name, base / name, 1
-  while (following / inner / run_config.CONFIG_JSON).exists():
-    number += 1
-    candidate, following = following, base / f'{name}-{number}'
-  return candidate if resume else following
-
-
-def _resumed_config(
+def _changed(
   config: run_config.RunConfig,
-  checkpoint: checkpointing.Checkpoint,
+  stored: run_config.RunConfig,
   overrides: Mapping[str, str],
-  member: int | None,
+  values: flags.FlagValues,
+  may_change: tuple[str, ...],
+  why: str,
 ) -> run_config.RunConfig:
-  """The configuration of the run to resume, with changes that it allows.
+  """A stored configuration, with the changes that it allows.
 
   Raises:
-    ValueError: if flags ask for another one.
+    ValueError: if flags ask for others.
   """
-  old = run_config.RunConfig.from_dict(checkpoint.metadata['config'])
   given = [
     name
     for name in (*_RUN_FLAGS, *_AGENT_FLAGS, *_ALGORITHM_FLAGS)
-    if FLAGS[name].present
+    if values[name].present
   ]
-  new_values, old_values = (_flat(x) for x in (config, old))
+  new, old = _flat(config), _flat(stored)
   fields = {key.split('.')[0] for key in overrides}
   different = [
-    f'{name} is {old_values[name]!r} there, not {new_values[name]!r}'
+    f'{name} is {old[name]!r} there, not {new[name]!r}'
     for name in (*given, *sorted(fields))
-    if name not in _CHANGEABLE and old_values[name] != new_values[name]
+    if name not in may_change and old[name] != new[name]
   ]
   if different:
     raise ValueError(
-      f'resume: the run has another configuration: {"; ".join(different)}. '
-      'Leave these flags out, or start a new run in another --logdir.'
+      f'{why} has another configuration: {"; ".join(different)}. Leave these '
+      'flags out, or start a new run in another --logdir.'
     )
-  changes = {name: new_values[name] for name in _CHANGEABLE if name in given}
+  changes = {name: new[name] for name in may_change if name in given}
   if 'num_iterations' in changes:
-    num_iterations = changes.pop('num_iterations')
-    algorithm = dataclasses.replace(
-      old.agent.algorithm, num_iterations=num_iterations
+    stored = stored.replace_algorithm(
+      num_iterations=changes.pop('num_iterations')
     )
-    old = dataclasses.replace(
-      old, agent=dataclasses.replace(old.agent, algorithm=algorithm)
-    )
-  return dataclasses.replace(old, **changes)
+  return dataclasses.replace(stored, **changes)
 
 
 def _flat(config: run_config.RunConfig) -> dict[str, Any]:
-  values = config.to_dict()
-  agent = values.pop('agent')
-  algorithm = agent.pop('algorithm')
-  return {**algorithm, **agent, **values}
+  """Fields of the algorithm, the agent and the run, `algorithm` the preset."""
+  fields = config.to_dict()
+  algorithm, agent = fields.pop('algorithm'), fields.pop('agent')
+  return {**algorithm, **agent, **fields, 'algorithm': fields['preset']}
 
 
-class Plan(NamedTuple):
-  """A run that can start.
+def _default_name(config: run_config.RunConfig) -> str:
+  """Environment, preset, seed, and what differs from their defaults."""
+  text = config.to_dict()['environment']
+  plain = run_config.RunConfig(
+    environment=config.environment,
+    preset=config.preset,
+    algorithm=_algorithm(config.preset, config.environment, {}),
+  )
+  ours, defaults = _leaves(_flat(config)), _leaves(_flat(plain))
+  return directories.default_name(
+    text,
+    config.preset,
+    config.seed,
+    {
+      name: value
+      for name, value in ours.items()
+      if name not in (*_CHANGEABLE, 'seed') and value != defaults.get(name)
+    },
+  )
 
-  Attributes:
-    config: everything that it is.
-    directory: can be written to.
-    checkpoint: to go on from, or None.
-  """
 
-  config: run_config.RunConfig
-  directory: pathlib.Path
-  checkpoint: checkpointing.Checkpoint | None
+def _leaves(values: Mapping[str, Any]) -> dict[str, Any]:
+  """Values by name, options by their own."""
+  found = {}
+  for name, value in values.items():
+    found |= _leaves(value) if isinstance(value, Mapping) else {name: value}
+  return found
 
 
-def plan(
-  launcher: str, overrides: Mapping[str, str], member: int | None = None
-) -> Plan:
-  """Finds out what the flags ask for, before anything long starts.
+@contextlib.contextmanager
+def planned(
+  launcher: str,
+  config: run_config.RunConfig,
+  overrides: Mapping[str, str],
+  values: flags.FlagValues = FLAGS,
+  num_seeds: int = 1,
+  check: Callable[[run_config.RunConfig], Any] = lambda config: None,
+) -> Iterator[list[run_config.Plan]]:
+  """Finds out what the flags ask for, and keeps its directory from others.
+
+  Nothing is written, and no directory made, before all settings are checked.
 
   Args:
     launcher: names the folder that results go to by default.
+    config: what flags ask for, see `config_from_flags`.
     overrides: values of `--config.FIELD`.
-    member: number of one of several runs, whose seed is that much larger and
-      whose directory is `seed_N` in the log directory; None for a single run.
+    values: of the flags.
+    num_seeds: runs; if several, their seeds follow one another, and their
+      directories are `seed_N` in the log directory.
+    check: raises a `ValueError` for a configuration that cannot be run here.
 
-  Returns:
-    The run.
+  Yields:
+    The runs.
 
   Raises:
     ValueError: if it cannot be done.
   """
-  config = config_from_flags(overrides)
-  directory = pathlib.Path(
-    FLAGS.logdir or _default_directory(launcher, FLAGS.resume, member)
-  )
-  if member is not None:
-    config = dataclasses.replace(config, seed=config.seed + member)
-    directory /= f'seed_{config.seed}'
-  directory = outputs.writable_directory(directory)
-  checkpoint = None
-  if FLAGS.resume:
-    checkpoint = checkpointing.Checkpointer(
-      directory / run_config.CHECKPOINTS
-    ).load_latest()
-    if checkpoint is None:
-      logging.warning('There is no checkpoint in %s; starting anew.', directory)
+  given = imported(overrides, values)
+  if values['config_file'].value:
+    stored = _read_config(pathlib.Path(values['config_file'].value), given)
+    config = _changed(
+      config,
+      stored,
+      overrides,
+      values,
+      (*_CHANGEABLE, 'seed'),
+      'config_file: the file',
+    )
+  name = _default_name(config)  # Refuses, too, what cannot be written.
+  configs = [
+    dataclasses.replace(config, seed=config.seed + i) for i in range(num_seeds)
+  ]
+  inner = [f'seed_{c.seed}' if num_seeds > 1 else '' for c in configs]
+  base = pathlib.Path('results', launcher)
+  logdir = values['logdir'].value
+  with contextlib.ExitStack() as stack:
+    if values['resume'].value:
+      outer = pathlib.Path(logdir or directories.to_resume(base, name))
+      outer = outer.expanduser()
+      # Of a group of seeds, some may not have got as far as their settings.
+      if not any(directories.has_run(outer / x) for x in inner):
+        raise ValueError(
+          f'resume: there is no run in {str(outer / inner[0])!r}; leave '
+          '--resume out to start one.'
+        )
+      plans = []
+      for one, x in zip(configs, inner, strict=True):
+        directory = stack.enter_context(directories.claimed(outer / x))
+        one, checkpoint = _resumed(one, directory, overrides, values, given)
+        check(one)
+        plans.append(run_config.Plan(one, directory, checkpoint))
+      yield plans
+      return
+    for one in configs:
+      check(one)
+    if logdir:
+      outer = pathlib.Path(logdir).expanduser()
+      _claim(outer, inner, stack)
     else:
-      config = _resumed_config(config, checkpoint, overrides, member)
-      logging.info('Resuming from %s.', checkpoint.path)
-  elif (directory / run_config.CONFIG_JSON).exists():
-    raise ValueError(
-      f'logdir: there is a run in {str(directory)!r} already; choose another '
-      'directory, or --resume it.'
-    )
-  return Plan(config, directory, checkpoint)
+      for outer in directories.numbered(base, name):
+        with contextlib.suppress(directories.TakenError):
+          _claim(outer, inner, stack)
+          break
+    yield [
+      run_config.Plan(one, outer / x)
+      for one, x in zip(configs, inner, strict=True)
+    ]
 
 
-def main(
-  launcher: str,
-  run: Callable[[Mapping[str, str]], Any],
-  argv: Sequence[str],
-  overrides: Mapping[str, str],
-) -> None:
-  """Runs, and tells mistakes without a traceback.
+def _claim(outer, inner, stack) -> None:
+  """Claims directories for new runs, all or none.
 
-  Args:
-    launcher: its name, in front of messages.
-    run: given the values of `--config.FIELD`.
-    argv: what absl left of the command line.
-    overrides: values of `--config.FIELD`.
+  Raises:
+    TakenError: if a run is, or was, in one of them.
   """
-  try:
-    if len(argv) > 1:
-      raise ValueError(f'unexpected argument {argv[1]!r}; use flags only.')
-    run(overrides)
-  except ValueError as error:
-    logging.debug('Where it came from:', exc_info=True)
-    sys.exit(f'{launcher}: {error}')
-  except KeyboardInterrupt:
-    print(
-      f'{launcher}: interrupted; --resume goes on from the last checkpoint.'
-    )
-    sys.exit(130)
-  except OSError as error:
-    sys.exit(
-      f'{launcher}: cannot write ({error}); the last checkpoint is intact.'
-    )
+  with contextlib.ExitStack() as ours:
+    for x in inner:
+      directory = outer / x
+      if not directories.has_begun(directory):
+        ours.enter_context(directories.claimed(directory))
+      # Another one may have come and gone just now.
+      if directories.has_begun(directory):
+        raise directories.TakenError(
+          f'logdir: there is a run in {str(directory)!r} already; choose '
+          'another directory, or --resume it.'
+        )
+    stack.push(ours.pop_all())
 
 
-def start(launcher: str, run: Callable[[Mapping[str, str]], Any]) -> None:
-  """Splits the command line, then `main`."""
+def _resumed(config, directory, overrides, values, given):
+  """The configuration and the checkpoint of a run to go on with."""
+  checkpoint = checkpointing.Checkpointer(
+    directory / run_config.CHECKPOINTS
+  ).load_latest()
+  if checkpoint is not None:
+    logging.info('Resuming from %s.', checkpoint.path)
+    stored = run_config.config_of(checkpoint, given)
+  elif (directory / run_config.CONFIG_JSON).exists():
+    logging.warning('There is no checkpoint in %s; starting anew.', directory)
+    stored = _read_config(directory / run_config.CONFIG_JSON, given)
+  else:
+    return config, None
+  config = _changed(
+    config, stored, overrides, values, _CHANGEABLE, 'resume: the run'
+  )
+  return config, checkpoint
+
+
+def _read_config(path: pathlib.Path, given) -> run_config.RunConfig:
   try:
-    argv, overrides = config_flags.split(sys.argv)
+    values = json.loads(path.read_text(encoding='utf-8'))
+  except (OSError, ValueError) as error:
+    raise ValueError(
+      f'{path} cannot be read as a configuration ({error}).'
+    ) from error
+  try:
+    return run_config.RunConfig.from_dict(values, given)
   except ValueError as error:
-    sys.exit(f'{launcher}: {error}')
-  app.run(lambda rest: main(launcher, run, rest, overrides), argv=argv)
+    raise ValueError(f'{path} is no configuration: {error}') from error

@@ -5,6 +5,7 @@ the middle, leaves what was there before.
 """
 
 from collections.abc import Sequence
+import contextlib
 import csv
 import io
 import json
@@ -13,6 +14,19 @@ import os
 import pathlib
 import tempfile
 from typing import Any
+
+
+class CannotWriteError(OSError):
+  """A file of ours cannot be written; what was written before is intact."""
+
+
+@contextlib.contextmanager
+def writing():
+  """Says of an `OSError` inside that it came from writing."""
+  try:
+    yield
+  except OSError as error:
+    raise CannotWriteError(*error.args) from error
 
 
 def writable_directory(path: str | os.PathLike[str]) -> pathlib.Path:

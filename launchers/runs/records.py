@@ -1,77 +1,96 @@
-"""What the loop of a run keeps under its log directory as it goes."""
+"""What a run keeps under its log directory as it goes."""
 
 from collections.abc import Mapping
 import gc
-import pathlib
+import json
 import time
 from typing import Any
 
 import numpy as np
 
 from acme_metarl import types
-from acme_metarl.launchers.runs import checkpointing, outputs, tables
+from acme_metarl.launchers.runs import (
+  checkpointing,
+  outputs,
+  seeds,
+  tables,
+  versions,
+)
 from acme_metarl.launchers.runs import config as run_config
 
 
 class RunRecords:
-  """Configuration, tables, checkpoints, pictures and the progress bar.
+  """Configuration, tables, checkpoints and pictures.
+
+  Whatever cannot be written is an `outputs.CannotWriteError`, and leaves
+  earlier checkpoints as they were.
 
   Attributes:
+    config: of the run.
     saved_at: iteration of the newest checkpoint, or None.
+    evaluated: iterations with rows in `evaluation.csv`.
+    environment_steps: until the last row of `learner.csv`.
   """
 
-  def __init__(
-    self,
-    config: run_config.RunConfig,
-    directory: pathlib.Path,
-    checkpoint: checkpointing.Checkpoint | None = None,
-    use_tensorboard: bool = False,
-  ):
+  def __init__(self, plan: run_config.Plan, use_tensorboard: bool = False):
     """Opens the tables; `close` them.
 
     Args:
-      config: of the run.
-      directory: that can be written to.
-      checkpoint: the run goes on from there; tables lose rows that are newer.
+      plan: the run; tables lose rows that are newer than its checkpoint.
       use_tensorboard: whether the tables go to TensorBoard as well.
 
     Raises:
-      OSError: if something cannot be written.
+      ValueError: if the checkpoint lacks something, or a table is none.
     """
-    self._config = config
-    self._directory = directory
-    self.saved_at = None if checkpoint is None else checkpoint.step
+    self.config, self._directory, checkpoint = plan
+    self.saved_at = None
+    self.environment_steps = 0
     wall_seconds = 0.0
     if checkpoint is not None:
-      wall_seconds = checkpoint.metadata['wall_seconds']
+      self.saved_at = checkpoint.step
+      self.environment_steps = int(checkpoint.get('environment_steps'))
+      wall_seconds = float(checkpoint.get('wall_seconds'))
+      _check_keys(checkpoint)
     self._start = time.monotonic() - wall_seconds
-    outputs.write_json(directory / run_config.CONFIG_JSON, config.to_dict())
     self._checkpointer = checkpointing.Checkpointer(
-      directory / run_config.CHECKPOINTS
+      self._directory / run_config.CHECKPOINTS
     )
-    self._learner_log = tables.learner_log(
-      directory, self.saved_at, use_tensorboard
+    with outputs.writing():
+      self._directory.mkdir(parents=True, exist_ok=True)
+      self._write_config()
+      self._log = tables.RunLog(self._directory, self.saved_at, use_tensorboard)
+    self.evaluated = set(
+      tables.iterations(self._directory, tables.EVALUATION_CSV)
     )
-    self._evaluation_log = tables.evaluation_log(
-      directory, self.saved_at, use_tensorboard
-    )
-    self._progress = tables.Progress(config.num_iterations, self.saved_at or 0)
 
   @property
   def wall_seconds(self) -> float:
     """Seconds of the whole run, what came before a resumption included."""
     return time.monotonic() - self._start
 
-  def is_due(self, every: int, iteration: int) -> bool:
-    """Whether what happens every so often, and at the end, happens now."""
-    is_last = iteration == self._config.num_iterations
-    return every > 0 and (iteration % every == 0 or is_last)
+  def _write_config(self) -> None:
+    """Writes `config.json`: settings, and the commands that made the run."""
+    path = self._directory / run_config.CONFIG_JSON
+    made_by = []
+    if self.saved_at is not None and path.exists():
+      try:
+        old = json.loads(path.read_text(encoding='utf-8'))
+        made_by = list(old.get(run_config.MADE_BY, []))
+      except (AttributeError, TypeError, ValueError):
+        pass  # The checkpoint has the settings.
+    entry = versions.entry()
+    if entry not in made_by:
+      made_by.append(entry)
+    outputs.write_json(
+      path, {**self.config.to_dict(), run_config.MADE_BY: made_by}
+    )
 
   def write(self, row: Mapping[str, Any]) -> None:
     """Adds a row to `learner.csv`."""
     row = {**row, 'wall_seconds': round(self.wall_seconds, 3)}
-    self._learner_log.write(row)
-    self._progress.advance(row)
+    self.environment_steps = row['environment_steps']
+    with outputs.writing():
+      self._log.write('learner', row)
 
   def write_evaluation(
     self,
@@ -81,41 +100,50 @@ class RunRecords:
     wall_seconds: float,
   ) -> None:
     """Adds the returns `[G, K+1, B]` of an iteration to `evaluation.csv`."""
-    rows = tables.evaluation_rows(
-      returns, iteration, environment_steps, wall_seconds
-    )
-    for row in rows:
-      self._evaluation_log.write(row)
-    self._progress.say_evaluation(
-      iteration, [row['return_mean'] for row in rows]
-    )
+    with outputs.writing():
+      for row in tables.evaluation_rows(
+        returns, iteration, environment_steps, wall_seconds
+      ):
+        self._log.write('evaluation', row)
+    self.evaluated.add(iteration)
 
   def save(
     self, iteration: int, arrays: types.PyTree, metadata: Mapping[str, Any]
   ) -> None:
-    """Writes a checkpoint, and the curves up to there.
-
-    Raises:
-      OSError: if they cannot be written; earlier checkpoints are as they were.
-    """
-    metadata = {**metadata, 'wall_seconds': round(self.wall_seconds, 3)}
-    self._checkpointer.save(iteration, arrays, metadata)
+    """Writes a checkpoint, and the curves up to there."""
+    metadata = {
+      **metadata,
+      'iteration': iteration,
+      'wall_seconds': round(self.wall_seconds, 3),
+      'key_kind': seeds.key_kind(),
+      'config': self.config.to_dict(),
+    }
+    with outputs.writing():
+      self._checkpointer.save(iteration, arrays, metadata)
     self.saved_at = iteration
     self.draw()
 
   def draw(self) -> None:
     """Draws `curves.png` anew."""
-    title = f'{self._config.algorithm}, {self._config.environment}'
-    tables.write_curves(self._directory, title.replace('_', ' '))
+    with outputs.writing():
+      tables.write_curves(self._directory, self.config.title)
     # Else parts of figures, which refer to each other in circles, pile up to
     # 100 MB before Python looks for them.
     gc.collect()
 
-  def say(self, text: str) -> None:
-    """Prints a line without tearing the progress bar."""
-    self._progress.say(text)
-
   def close(self) -> None:
-    self._progress.close()
-    self._learner_log.close()
-    self._evaluation_log.close()
+    self._log.close()
+
+
+def _check_keys(checkpoint: checkpointing.Checkpoint) -> None:
+  """Refuses to go on with random keys of another kind.
+
+  Raises:
+    ValueError: if JAX makes others now.
+  """
+  kind = checkpoint.metadata.get('key_kind', 'threefry2x32')
+  if kind != seeds.key_kind():
+    raise ValueError(
+      f'resume: the run has random keys of kind {kind}, and JAX makes those of '
+      f'{seeds.key_kind()} now; set JAX_DEFAULT_PRNG_IMPL={kind}.'
+    )

@@ -1,22 +1,16 @@
-"""What a run writes and shows: tables, curves, progress.
-
-Loggers have the interface of Acme's, which is loaded for TensorBoard only.
-"""
+"""What a run writes and shows: tables, curves, progress."""
 
 from collections.abc import Mapping, Sequence
 import csv
 import os
 import pathlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tqdm
 
 from acme_metarl.launchers.runs import outputs, plotting
-
-if TYPE_CHECKING:
-  from acme.utils import loggers
 
 LEARNER_CSV = 'learner.csv'
 EVALUATION_CSV = 'evaluation.csv'
@@ -59,9 +53,7 @@ class CSVLogger:
       rows = [
         row
         for row in read_csv(self._path)
-        if _as_int(row['iteration']) is not None
-        and int(row['iteration']) <= resume_at
-        and None not in row.values()
+        if _is_whole(row) and int(row['iteration']) <= resume_at
       ]
     if rows:
       columns = list(rows[0])
@@ -115,57 +107,79 @@ class RowCollector:
     pass
 
 
-class _EvaluationSummary:
-  """One scalar per number of adaptation steps, where tables have one row."""
+class _EventFiles:
+  """Curves of a table's columns in the event files of TensorBoard."""
 
-  def __init__(self, logger: 'loggers.Logger'):
-    self._logger = logger
+  def __init__(self, directory: pathlib.Path, resume_at: int | None):
+    # Imported for who asks for it.
+    import tensorboardX
 
-  def write(self, data: Mapping[str, Any]) -> None:
-    name = f'return_{data["num_inner_steps_taken"]}'
-    self._logger.write(
-      {
-        'iteration': data['iteration'],
-        name: data['return_mean'],
-      }
+    self._writer = tensorboardX.SummaryWriter(
+      str(directory / TENSORBOARD),
+      purge_step=None if resume_at is None else resume_at + 1,
     )
 
+  def write(self, label: str, row: Mapping[str, Any]) -> None:
+    """Adds a row, each number under `label/COLUMN`.
+
+    Returns of evaluations are told apart by the number of adaptation steps,
+    `evaluation/return_mean_0`.
+    """
+    suffix = ''
+    if 'num_inner_steps_taken' in row:
+      suffix = f'_{row["num_inner_steps_taken"]}'
+    for name, value in row.items():
+      if name in ('iteration', 'num_inner_steps_taken'):
+        continue
+      is_return = name.startswith('return_')
+      self._writer.add_scalar(
+        f'{label}/{name}{suffix if is_return else ""}',
+        value,
+        row['iteration'],
+      )
+    self._writer.flush()
+
   def close(self) -> None:
-    self._logger.close()
+    self._writer.close()
 
 
-def learner_log(
-  directory: pathlib.Path, resume_at: int | None, use_tensorboard: bool
-) -> 'loggers.Logger':
-  """Opens `learner.csv`, and TensorBoard's files if asked to."""
-  table = CSVLogger(directory / LEARNER_CSV, None, resume_at)
-  if not use_tensorboard:
-    return table
-  return _both(table, _summary(directory, 'learner'))
+class RunLog:
+  """`learner.csv`, `evaluation.csv` and, if asked for, event files."""
 
+  def __init__(
+    self,
+    directory: pathlib.Path,
+    resume_at: int | None,
+    use_tensorboard: bool,
+  ):
+    """Opens them.
 
-def evaluation_log(
-  directory: pathlib.Path, resume_at: int | None, use_tensorboard: bool
-) -> 'loggers.Logger':
-  """Opens `evaluation.csv`, and TensorBoard's files if asked to."""
-  table = CSVLogger(directory / EVALUATION_CSV, EVALUATION_COLUMNS, resume_at)
-  if not use_tensorboard:
-    return table
-  return _both(table, _EvaluationSummary(_summary(directory, 'evaluation')))
+    Args:
+      directory: of the run.
+      resume_at: keeps the rows up to this iteration; None starts anew.
+      use_tensorboard: whether event files are written.
+    """
+    self._tables = {
+      'learner': CSVLogger(directory / LEARNER_CSV, None, resume_at),
+      'evaluation': CSVLogger(
+        directory / EVALUATION_CSV, EVALUATION_COLUMNS, resume_at
+      ),
+    }
+    self._events = None
+    if use_tensorboard:
+      self._events = _EventFiles(directory, resume_at)
 
+  def write(self, label: str, row: Mapping[str, Any]) -> None:
+    """Adds a row to the table `label`, 'learner' or 'evaluation'."""
+    self._tables[label].write(row)
+    if self._events is not None:
+      self._events.write(label, row)
 
-def _both(*all_loggers: 'loggers.Logger') -> 'loggers.Logger':
-  from acme.utils import loggers
-
-  return loggers.Dispatcher(all_loggers)
-
-
-def _summary(directory: pathlib.Path, label: str) -> 'loggers.Logger':
-  from acme.utils.loggers import tf_summary
-
-  return tf_summary.TFSummaryLogger(
-    str(directory / TENSORBOARD), label, steps_key='iteration'
-  )
+  def close(self) -> None:
+    for table in self._tables.values():
+      table.close()
+    if self._events is not None:
+      self._events.close()
 
 
 class Progress:
@@ -217,9 +231,17 @@ class Progress:
 
 
 def read_csv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
-  """Reads a table as text."""
-  with open(path, newline='', encoding='utf-8') as file:
-    return list(csv.DictReader(file))
+  """Reads a table as text, with or without a byte-order mark.
+
+  Raises:
+    ValueError: if that is no table.
+    OSError: if it cannot be read.
+  """
+  try:
+    with open(path, newline='', encoding='utf-8-sig') as file:
+      return list(csv.DictReader(file))
+  except (csv.Error, UnicodeDecodeError) as error:
+    raise ValueError(f'{path} is no table ({error}); move it away.') from error
 
 
 def iterations(
@@ -228,7 +250,8 @@ def iterations(
   """Iterations that a table of a run has rows of, in their order."""
   path = pathlib.Path(directory) / table
   rows = read_csv(path) if path.exists() else []
-  return [int(row['iteration']) for row in rows]
+  found = [_as_int(row.get('iteration')) for row in rows]
+  return [iteration for iteration in found if iteration is not None]
 
 
 def evaluation_rows(
@@ -349,6 +372,18 @@ def _columns(path: pathlib.Path) -> dict[str, np.ndarray]:
     name: np.array([float(row[name] or 'nan') for row in rows])
     for name in rows[0]
   }
+
+
+def _is_whole(row: Mapping[str | None, str | None]) -> bool:
+  """Whether a row has as many cells as columns, all of them numbers."""
+  if (
+    None in row or None in row.values() or _as_int(row.get('iteration')) is None
+  ):
+    return False
+  try:
+    return all(float(cell or 'nan') is not None for cell in row.values())
+  except ValueError:
+    return False
 
 
 def _as_int(text: str | None) -> int | None:

@@ -17,7 +17,9 @@ def test_table_is_there_row_by_row(tmp_path):
   assert (tmp_path / 'a.csv').read_text() == 'iteration,value\n1,0.5\n2,\n'
 
 
-@pytest.mark.parametrize('broken', ['', '4,', '4', '3', 'x,1\n'])
+@pytest.mark.parametrize(
+  'broken', ['', '4,', '4', '3', 'x,1\n', '2,x\n', '1,2,3\n']
+)
 def test_resuming_drops_newer_and_broken_rows(tmp_path, broken):
   path = tmp_path / 'a.csv'
   whole = 'iteration,value\n1,0.25\n2,0.5\n'
@@ -27,6 +29,57 @@ def test_resuming_drops_newer_and_broken_rows(tmp_path, broken):
   log.write(_row(3, 1.5))
   log.close()
   assert path.read_text() == whole + '3,1.5\n'
+
+
+def test_resuming_reads_over_a_byte_order_mark(tmp_path):
+  path = tmp_path / 'a.csv'
+  whole = 'iteration,value\n1,0.25\n'
+  path.write_text(whole, encoding='utf-8-sig')
+  tables.CSVLogger(path, resume_at=1).close()
+  assert path.read_text() == whole
+  assert tables.iterations(tmp_path, 'a.csv') == [1]
+
+
+@pytest.mark.parametrize('content', [b'\0\0', b'iteration\n\xff\n'])
+def test_what_is_no_table_is_refused(tmp_path, content):
+  path = tmp_path / 'a.csv'
+  path.write_bytes(content)
+  with pytest.raises(ValueError, match='a.csv is no table'):
+    tables.CSVLogger(path, resume_at=1)
+
+
+def test_event_files_hold_the_tables(tmp_path):
+  log = tables.RunLog(tmp_path, None, use_tensorboard=True)
+  log.write('learner', {'iteration': 3, 'loss': 0.5, 'return_0': 2.0})
+  for row in tables.evaluation_rows(np.ones((2, 2, 1)), 3, 10, 1.0):
+    log.write('evaluation', row)
+  log.close()
+  assert _scalars(tmp_path / tables.TENSORBOARD) == {
+    ('learner/loss', 3): 0.5,
+    ('learner/return_0', 3): 2.0,
+    ('evaluation/return_mean_0', 3): 1.0,
+    ('evaluation/return_mean_1', 3): 1.0,
+    ('evaluation/return_stderr_0', 3): 0.0,
+    ('evaluation/return_stderr_1', 3): 0.0,
+    ('evaluation/environment_steps', 3): 10.0,
+    ('evaluation/wall_seconds', 3): 1.0,
+  }
+
+
+def _scalars(directory):
+  """Reads event files: frames of length, checksum, event, checksum."""
+  from tensorboardX.proto import event_pb2
+
+  found = {}
+  for path in directory.iterdir():
+    data = path.read_bytes()
+    while data:
+      length = int.from_bytes(data[:8], 'little')
+      event = event_pb2.Event.FromString(data[12 : 12 + length])
+      for value in event.summary.value:
+        found[value.tag, event.step] = value.simple_value
+      data = data[16 + length :]
+  return found
 
 
 def test_resuming_before_the_first_row(tmp_path):
@@ -94,10 +147,10 @@ def test_curves_from_tables(tmp_path):
 
 def test_iterations(tmp_path):
   assert tables.iterations(tmp_path) == []
-  log = tables.learner_log(tmp_path, None, False)
+  log = tables.RunLog(tmp_path, None, use_tensorboard=False)
   assert tables.iterations(tmp_path) == []
   for iteration in (1, 2):
-    log.write({'iteration': iteration})
+    log.write('learner', {'iteration': iteration})
   log.close()
   assert tables.iterations(tmp_path) == [1, 2]
   assert tables.iterations(tmp_path, tables.EVALUATION_CSV) == []
