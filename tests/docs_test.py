@@ -159,11 +159,13 @@ def parse_and_stop(self, *args, **kwargs):
   raise Parsed
 
 flags.FlagValues.__call__ = parse_and_stop
-original = set(flags.FLAGS)
+commands = json.loads(sys.stdin.read())
+ours = ('acme_metarl.', '__main__', *(name for name, _ in commands))
 answers = []
-for name, arguments in json.loads(sys.stdin.read()):
-  for flag in set(flags.FLAGS) - original:
-    delattr(flags.FLAGS, flag)
+for name, arguments in commands:
+  for flag in list(flags.FLAGS):
+    if str(flags.FLAGS.find_module_defining_flag(flag)).startswith(ours):
+      delattr(flags.FLAGS, flag)
   for module in list(sys.modules):
     if module.startswith('acme_metarl.launchers.'):
       del sys.modules[module]
