@@ -14,8 +14,8 @@ import jax
 from jax import flatten_util, lax
 import jax.numpy as jnp
 
-from acme_metarl import evaluators, types
-from acme_metarl.evaluators import input_checks, ratios, reductions
+from acme_metarl import types
+from acme_metarl.evaluators import input_checks, protocols, ratios, reductions
 
 # Numbers in an intermediate array that a CPU's cache holds well.
 _CACHED_NUMBERS = 2**18
@@ -27,7 +27,7 @@ LogProb = Callable[[types.PyTree, chex.ArrayTree, chex.Array], chex.Array]
 def objective(
   log_prob: LogProb,
   data: types.Prepared,
-  evaluator: evaluators.Evaluator,
+  evaluator: protocols.Evaluator,
   reduction: reductions.Reduction = reductions.start_state,
 ) -> Callable[[types.PyTree], chex.Array]:
   """Returns params -> estimate, a function to differentiate as you like.
@@ -47,38 +47,129 @@ def objective(
 
   Raises:
     ValueError: if the data are not of shape `[B, T]`.
+
+  Example:
+    Two rollouts of one step, rewards 1 and 3, under π(1) = sigmoid(θ):
+
+    >>> from acme_metarl import evaluators, types
+    >>> x, r_t = jnp.zeros((2, 1)), jnp.array([[1.0], [3.0]])
+    >>> data = types.Prepared(
+    ...   observation=x, action=jnp.array([[0], [1]]), v_tm1=x, v_t=x, r_t=r_t,
+    ...   discount_t=x, advantage=x, mask=None,
+    ...   behaviour_log_prob=jnp.log(x + 0.5))
+    >>> def log_prob(theta, observation, action):
+    ...   return jax.nn.log_sigmoid(jnp.where(action == 1, theta, -theta))
+    >>> estimate = objective(log_prob, data, evaluators.doubly_robust)
+    >>> print(f'{estimate(0.0):.3f} {jax.grad(estimate)(0.0):.3f}')
+    2.000 0.500
   """
+  step_log_prob = jax.vmap(
+    jax.vmap(log_prob, in_axes=(None, 0, 0)), in_axes=(None, 0, 0)
+  )
+  _check_batch(data)
+
+  def estimate(params: types.PyTree) -> chex.Array:
+    return reduced_estimate(
+      step_log_prob(params, data.observation, data.action),
+      data,
+      evaluator,
+      reduction,
+    )
+
+  return estimate
+
+
+def reduced_estimate(
+  log_prob: chex.Array,
+  data: types.Prepared,
+  evaluator: protocols.Evaluator,
+  reduction: reductions.Reduction = reductions.start_state,
+  weights: chex.Array | None = None,
+) -> chex.Array:
+  """From log-probabilities to one objective: ratios, evaluator, reduction.
+
+  Everything in the library that evaluates a batch of trajectories does it here.
+  Ratios are exactly 1 where masked.
+
+  Args:
+    log_prob: `[B, T]` log-probabilities of the stored actions under the target
+      policy, summed over the action's dimensions.
+    data: `types.Prepared`, or anything with the attributes `v_tm1`, `v_t`,
+      `r_t`, `discount_t`, `mask` (or None) and `behaviour_log_prob`, each
+      `[B, T]`.
+    evaluator: of `acme_metarl.evaluators` or your own.
+    reduction: of `acme_metarl.evaluators.reductions` or your own. Must be
+      linear in its first two arguments if `weights` are given.
+    weights: `[B]` weight of each rollout's contribution; ones by default.
+
+  Returns:
+    A scalar.
+
+  Raises:
+    ValueError: if the data are not of shape `[B, T]`, or the evaluator does not
+      return one estimate a step.
+
+  Example:
+    >>> from acme_metarl import evaluators, types
+    >>> x, r_t = jnp.zeros((2, 1)), jnp.array([[1.0], [3.0]])
+    >>> data = types.Prepared(
+    ...   observation=x, action=x, v_tm1=x, v_t=x, r_t=r_t,
+    ...   discount_t=x, advantage=x, mask=x + 1, behaviour_log_prob=x)
+    >>> jax.grad(reduced_estimate)(x, data, evaluators.doubly_robust)
+    Array([[0.5],
+           [1.5]], dtype=float32)
+  """
+  _check_batch(data)
+  rho_tm1 = ratios.masked_importance_ratios(
+    log_prob, data.behaviour_log_prob, data.mask
+  )
+  estimates = input_checks.estimates(
+    jax.vmap(evaluator)(
+      data.v_tm1, data.v_t, data.r_t, data.discount_t, rho_tm1
+    ),
+    rho_tm1.shape,
+  )
+  v_t = data.v_t
+  if weights is not None:
+    if jnp.shape(weights) != rho_tm1.shape[:1]:
+      raise ValueError(
+        f'weights must be of shape [B] = {rho_tm1.shape[:1]}, one a rollout,'
+        f' but got shape {jnp.shape(weights)}.'
+      )
+    estimates = estimates * weights[:, jnp.newaxis]
+    v_t = v_t * weights[:, jnp.newaxis]
+  return reduction(estimates, v_t, data.discount_t, data.mask)
+
+
+def _check_batch(data: types.Prepared) -> None:
   shape = jnp.shape(data.behaviour_log_prob)
   if len(shape) != 2 or 0 in shape:
     raise ValueError(
       'data.behaviour_log_prob must be of shape [B, T], at least one rollout'
       f' of at least one step, but got shape {shape}. vmap over further axes.'
     )
-  step_log_prob = jax.vmap(
-    jax.vmap(log_prob, in_axes=(None, 0, 0)), in_axes=(None, 0, 0)
-  )
-
-  def estimate(params: types.PyTree) -> chex.Array:
-    rho_tm1 = ratios.importance_ratios(
-      step_log_prob(params, data.observation, data.action),
-      data.behaviour_log_prob,
-    )
-    estimates = jax.vmap(evaluator)(
-      data.v_tm1, data.v_t, data.r_t, data.discount_t, rho_tm1
-    )
-    return reduction(estimates, data.v_t, data.discount_t, data.mask)
-
-  return estimate
 
 
 def value(
   log_prob: LogProb,
   params: types.PyTree,
   data: types.Prepared,
-  evaluator: evaluators.Evaluator,
+  evaluator: protocols.Evaluator,
   reduction: reductions.Reduction = reductions.start_state,
 ) -> chex.Array:
-  """Returns the estimate of the value, a scalar. See `objective`."""
+  """Returns the estimate of the value, a scalar. See `objective`.
+
+  Example:
+    >>> from acme_metarl import evaluators, types
+    >>> x = jnp.ones((1, 1))
+    >>> data = types.Prepared(
+    ...   observation=x, action=x, v_tm1=x, v_t=x, r_t=3 * x, discount_t=x,
+    ...   advantage=x, mask=x, behaviour_log_prob=0 * x)
+    >>> def log_prob(theta, observation, action):
+    ...   return theta * action
+    >>> print(value(log_prob, 0.0, data, evaluators.doubly_robust))
+    4.0
+  """
   return objective(log_prob, data, evaluator, reduction)(params)
 
 
@@ -86,10 +177,22 @@ def gradient(
   log_prob: LogProb,
   params: types.PyTree,
   data: types.Prepared,
-  evaluator: evaluators.Evaluator,
+  evaluator: protocols.Evaluator,
   reduction: reductions.Reduction = reductions.start_state,
 ) -> types.PyTree:
-  """Returns the gradient, a pytree like `params`. See `objective`."""
+  """Returns the gradient, a pytree like `params`. See `objective`.
+
+  Example:
+    >>> from acme_metarl import evaluators, types
+    >>> x = jnp.ones((1, 1))
+    >>> data = types.Prepared(
+    ...   observation=x, action=x, v_tm1=x, v_t=x, r_t=3 * x, discount_t=x,
+    ...   advantage=x, mask=x, behaviour_log_prob=0 * x)
+    >>> def log_prob(theta, observation, action):
+    ...   return theta * action
+    >>> print(gradient(log_prob, 0.0, data, evaluators.doubly_robust))
+    3.0
+  """
   return jax.grad(objective(log_prob, data, evaluator, reduction))(params)
 
 
@@ -98,7 +201,7 @@ def hessian_vector_product(
   params: types.PyTree,
   vector: types.PyTree,
   data: types.Prepared,
-  evaluator: evaluators.Evaluator,
+  evaluator: protocols.Evaluator,
   reduction: reductions.Reduction = reductions.start_state,
 ) -> types.PyTree:
   """Returns the Hessian times `vector`, without forming the Hessian.
@@ -116,6 +219,18 @@ def hessian_vector_product(
 
   Raises:
     ValueError: if `vector` is not like `params`.
+
+  Example:
+    >>> from acme_metarl import evaluators, types
+    >>> x = jnp.ones((1, 1))
+    >>> data = types.Prepared(
+    ...   observation=x, action=x, v_tm1=x, v_t=x, r_t=3 * x, discount_t=x,
+    ...   advantage=x, mask=x, behaviour_log_prob=0 * x)
+    >>> def log_prob(theta, observation, action):
+    ...   return theta * action
+    >>> print(hessian_vector_product(
+    ...   log_prob, 0.0, 2.0, data, evaluators.doubly_robust))
+    6.0
   """
   expected, got = jax.tree.structure(params), jax.tree.structure(vector)
   shapes = [jnp.shape(x) for x in jax.tree.leaves(params)]
@@ -138,7 +253,7 @@ def hessian(
   log_prob: LogProb,
   params: types.PyTree,
   data: types.Prepared,
-  evaluator: evaluators.Evaluator,
+  evaluator: protocols.Evaluator,
   reduction: reductions.Reduction = reductions.start_state,
   *,
   chunk_size: int | None = None,
@@ -162,6 +277,17 @@ def hessian(
 
   Raises:
     ValueError: if `chunk_size` is no integer of at least 1.
+
+  Example:
+    >>> from acme_metarl import evaluators, types
+    >>> x = jnp.ones((1, 1))
+    >>> data = types.Prepared(
+    ...   observation=x, action=x, v_tm1=x, v_t=x, r_t=3 * x, discount_t=x,
+    ...   advantage=x, mask=x, behaviour_log_prob=0 * x)
+    >>> def log_prob(theta, observation, action):
+    ...   return theta * action
+    >>> print(hessian(log_prob, 0.0, data, evaluators.doubly_robust))
+    [[3.]]
   """
   flat, unravel = flatten_util.ravel_pytree(params)
   size = flat.shape[0]

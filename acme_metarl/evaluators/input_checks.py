@@ -77,7 +77,7 @@ def trajectory(
       f'{next(iter(lengths))} is empty (T = 0): a trajectory needs at least'
       ' one step.'
     )
-  dtype = jnp.result_type(*present.values())
+  dtype = common_dtype(*present.values())
   return tuple(None if x is None else x.astype(dtype) for x in checked.values())
 
 
@@ -102,40 +102,80 @@ def positive_integer(name: str, x: Any) -> int:
   return value
 
 
-def threshold(name: str, x: Any, dtype: Any) -> chex.Array:
-  """Returns a scalar > 0 (infinity included); traced values are not checked."""
-  needs = f'{name} must be a scalar greater than 0, which may be infinite'
-  array = _scalar_or_row(name, x, dtype, needs, None)
+def boolean(name: str, x: Any) -> bool:
+  """Returns `x` as a Python boolean, known while tracing."""
+  needs = f'{name} must be True or False'
+  if is_traced(x):
+    raise ValueError(
+      f'{needs}, but got a traced array. It decides what is computed: close'
+      ' over it, or mark it static.'
+    )
+  if not isinstance(x, bool | np.bool_):
+    raise ValueError(f'{needs}, but got {x!r}.')
+  return bool(x)
+
+
+def threshold(name: str, x: Any, dtype: Any, length: int) -> chex.Array:
+  """Returns numbers > 0 (infinity included) as [T]; traced ones unchecked."""
+  needs = (
+    f'{name} must be a number, or one a step, greater than 0, which may be'
+    ' infinite'
+  )
+  array = _scalar_or_row(name, x, dtype, needs, length)
   # Under jit a plain number is known, the array made of it is not.
-  if not is_traced(x) and not bool(np.asarray(x) > 0):
+  if not is_traced(x) and not bool(np.all(np.asarray(x) > 0)):
     raise ValueError(f'{needs}, but got {x!r}.')
   return array
 
 
 def mixing(name: str, x: Any, dtype: Any, length: int) -> chex.Array:
-  """Returns weights in [0, 1] as [T]; traced values are not checked."""
-  needs = f'{name} must be a scalar, or one number a step, in [0, 1]'
+  """Returns weights in [0, 1] as [T]; traced ones are not checked."""
+  needs = f'{name} must be a number, or one a step, in [0, 1]'
   array = _scalar_or_row(name, x, dtype, needs, length)
   if not is_traced(x):
     value = np.asarray(x)
     if not bool(np.all((value >= 0) & (value <= 1))):
       raise ValueError(f'{needs}, but got {x!r}.')
-  return jnp.broadcast_to(array, (length,))
+  return array
+
+
+def is_one(x: Any) -> bool:
+  """Whether `x` is known to be 1 (at every step) while JAX traces."""
+  return not is_traced(x) and bool(np.all(np.asarray(x) == 1))
+
+
+def estimates(x: Any, shape: tuple[int, ...]) -> chex.Array:
+  """Returns what a user's evaluator returned, or says what it needs to be."""
+  got = jnp.shape(x)
+  if got != shape:
+    *batch, length = shape
+    raise ValueError(
+      f'Your evaluator returned shape {got[len(batch) :]}, [T] is needed: one'
+      f' estimate for each of the T = {length} steps of one trajectory.'
+    )
+  return x
+
+
+def common_dtype(*arrays: chex.Array) -> Any:
+  """The dtype that holds them all, also in JAX's strict promotion mode."""
+  with jax.numpy_dtype_promotion('standard'):
+    return jnp.result_type(*arrays)
 
 
 def _scalar_or_row(
-  name: str, x: Any, dtype: Any, needs: str, length: int | None
+  name: str, x: Any, dtype: Any, needs: str, length: int
 ) -> chex.Array:
   try:
     array = jnp.asarray(x)
   except (TypeError, ValueError) as error:
     raise ValueError(f'{needs}, but got {x!r}.') from error
-  is_number = jnp.issubdtype(array.dtype, jnp.floating) or jnp.issubdtype(
-    array.dtype, jnp.integer
-  )
-  allowed = ((),) if length is None else ((), (length,))
-  if not is_number or array.shape not in allowed:
+  if not (
+    jnp.issubdtype(array.dtype, jnp.floating)
+    or jnp.issubdtype(array.dtype, jnp.integer)
+  ):
+    raise ValueError(f'{needs}, but got dtype {array.dtype}.')
+  if array.shape not in ((), (length,)):
     raise ValueError(
-      f'{needs}, but got shape {array.shape} of dtype {array.dtype}.'
+      f'{needs}, but got shape {array.shape} where T = {length}.'
     )
-  return array.astype(dtype)
+  return jnp.broadcast_to(array.astype(dtype), (length,))

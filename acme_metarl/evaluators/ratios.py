@@ -33,6 +33,10 @@ def importance_ratios(
 
   Raises:
     ValueError: if the two are not floating-point arrays of the same shape.
+
+  Example:
+    >>> importance_ratios(jnp.log(jnp.array([0.5])), jnp.log(jnp.array([0.25])))
+    Array([2.], dtype=float32)
   """
   needs = 'a floating-point array'
   log_prob = input_checks.float_array('log_prob', log_prob, needs)
@@ -44,7 +48,8 @@ def importance_ratios(
       'log_prob and behaviour_log_prob need the same shape, one entry an'
       f' action, but got {log_prob.shape} and {behaviour_log_prob.shape}.'
     )
-  log_ratio = log_prob - behaviour_log_prob
+  dtype = input_checks.common_dtype(log_prob, behaviour_log_prob)
+  log_ratio = log_prob.astype(dtype) - behaviour_log_prob.astype(dtype)
   lowest, highest = log_ratio_range(log_ratio.dtype)
   # Selected, not clipped by min and max: NaN passes both comparisons.
   log_ratio = jnp.where(log_ratio < lowest, lowest, log_ratio)
@@ -52,8 +57,52 @@ def importance_ratios(
   return jnp.exp(log_ratio)
 
 
+def masked_importance_ratios(
+  log_prob: chex.Array,
+  behaviour_log_prob: chex.Array,
+  mask: chex.Array | None,
+) -> chex.Array:
+  """Importance ratios that are exactly 1, and constant, where masked.
+
+  A step of ratio 1 changes no evaluator, whatever stands in its place.
+
+  Args:
+    log_prob: `[...]` as in `importance_ratios`.
+    behaviour_log_prob: `[...]` likewise.
+    mask: `[...]`, 0 after an early termination; None for no masked steps.
+
+  Returns:
+    `[...]` ratios.
+
+  Raises:
+    ValueError: if the shapes differ, or hold no floats.
+
+  Example:
+    >>> new, old = jnp.log(jnp.array([0.5, 0.1])), jnp.log(jnp.full(2, 0.25))
+    >>> masked_importance_ratios(new, old, jnp.array([1.0, 0.0]))
+    Array([2., 1.], dtype=float32)
+  """
+  if mask is not None:
+    shapes = [jnp.shape(x) for x in (log_prob, behaviour_log_prob, mask)]
+    if len(set(shapes)) > 1:
+      raise ValueError(
+        'log_prob, behaviour_log_prob and mask need the same shape, one entry'
+        f' an action, but got {shapes[0]}, {shapes[1]} and {shapes[2]}.'
+      )
+    counts = jnp.asarray(mask) > 0
+    # Both: behind a mask even the stored ones may be anything.
+    log_prob = jnp.where(counts, log_prob, 0.0)
+    behaviour_log_prob = jnp.where(counts, behaviour_log_prob, 0.0)
+  return importance_ratios(log_prob, behaviour_log_prob)
+
+
 def log_ratio_range(dtype: chex.ArrayDType) -> tuple[float, float]:
-  """The smallest and largest log-ratio whose exponential is normal."""
+  """The smallest and largest log-ratio whose exponential is normal.
+
+  Example:
+    >>> log_ratio_range(jnp.float32)
+    (-87.0, 88.0)
+  """
   limits = jnp.finfo(dtype)
   return (
     float(np.ceil(np.log(float(limits.tiny)))),

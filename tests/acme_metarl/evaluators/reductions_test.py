@@ -9,7 +9,8 @@ import pytest
 import rlax
 
 from acme_metarl import evaluators
-from acme_metarl.evaluators import reductions
+from acme_metarl.evaluators import recurrences, reductions
+from acme_metarl.meta import baselines
 
 B, T = 3, 6
 taylor_1 = functools.partial(evaluators.taylor_expansion, order=1)
@@ -234,20 +235,116 @@ def test_documented_slip(lambda_):
 
 @pytest.mark.parametrize('dtype', [np.float32, np.float64])
 @pytest.mark.parametrize('case', ['single', 'equal', 'masked'])
-def test_no_spread_is_left_alone(case, dtype):
+def test_no_spread_is_exactly_nothing(case, dtype):
   shape = (1, 1) if case == 'single' else (4, 5)
   v_tm1 = np.full(shape, 0.3, dtype)
   r_t = np.full(shape, 1.0, dtype)
   mask = np.zeros(shape, dtype) if case == 'masked' else np.ones(shape, dtype)
-  v_tm1, v_t, r_t, advantage = reductions.normalize_advantages(
+  normalised = reductions.normalize_advantages(
     v_tm1, v_tm1, r_t, r_t - v_tm1, mask
   )
-  assert v_tm1.dtype == v_t.dtype == r_t.dtype == advantage.dtype == dtype
-  np.testing.assert_allclose(advantage, np.zeros(shape), atol=1e-6)
-  np.testing.assert_array_equal(r_t, np.ones(shape))
-  np.testing.assert_allclose(
-    v_tm1, np.full(shape, 0.3 if case == 'masked' else 1.0), rtol=1e-6
+  for x in normalised:
+    assert x.dtype == dtype
+    np.testing.assert_array_equal(x, np.zeros(shape))
+
+
+def fitted(rewards, discount, features, dtype):
+  """Inputs of a task whose critic is a ridge regression of its returns."""
+  returns = np.zeros(rewards.shape)
+  following = np.zeros(rewards.shape[0])
+  for t in reversed(range(rewards.shape[1])):
+    following = returns[:, t] = rewards[:, t] + discount * following
+  rows = jnp.asarray(features, dtype)
+  targets = jnp.asarray(returns, dtype)
+  with jax.numpy_rank_promotion('allow'):
+    weights = baselines.ridge_regression(
+      rows[:, :-1].reshape(-1, rows.shape[-1]), targets.ravel(), 1e-5
+    )
+  v = rows @ weights
+  discount_t = jnp.full(targets.shape, discount, dtype).at[:, -1].set(0.0)
+  r_t = jnp.asarray(rewards, dtype)
+  advantage = jax.vmap(recurrences.linear)(
+    discount_t, r_t + discount_t * v[:, 1:] - v[:, :-1], 0 * r_t[:, 0]
   )
+  return v[:, :-1], v[:, 1:], r_t, advantage, discount_t
+
+
+def make_features(num_rollouts, length, size, rng):
+  time = np.arange(length + 1)[:, np.newaxis] / 100
+  time = np.broadcast_to(time ** np.arange(4), (num_rollouts, length + 1, 4))
+  other = rng.normal(size=(num_rollouts, length + 1, size))
+  return np.concatenate([time, other], axis=-1)
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+@pytest.mark.parametrize(
+  ('shape', 'reward', 'discount', 'size'),
+  [
+    ((10, 20), -1.0, 1.0, 2),
+    ((10, 20), 0.0, 1.0, 2),
+    ((20, 100), 1.0, 0.99, 20),
+    ((4, 5), -1.0, 0.9, 3),
+    ((2, 1000), 7.3, 1.0, 2),
+    ((1, 8), -1.0, 1.0, 40),  # Fewer rows than features.
+    ((3, 4), None, 1.0, 60),  # Likewise, rewards that differ.
+  ],
+)
+def test_nothing_to_learn_from_gives_exactly_nothing(
+  shape, reward, discount, size, dtype
+):
+  rng = np.random.default_rng(0)
+  rewards = rng.normal(size=shape) if reward is None else np.full(shape, reward)
+  *inputs, discount_t = fitted(
+    rewards, discount, make_features(*shape, size, rng), dtype
+  )
+  v_tm1, v_t, r_t, advantage = reductions.normalize_advantages(*inputs)
+  np.testing.assert_array_equal(advantage, np.zeros(shape))
+  for evaluator in (evaluators.doubly_robust, taylor_1, taylor_2):
+    gradient = jax.grad(
+      lambda rho, evaluator=evaluator: reductions.per_step(
+        jax.vmap(evaluator)(v_tm1, v_t, r_t, discount_t, rho), v_t, discount_t
+      )
+    )(jnp.asarray(rng.uniform(0.5, 2.0, shape), dtype))
+    np.testing.assert_array_equal(gradient, np.zeros(shape))
+
+
+@pytest.mark.parametrize('dtype', [np.float32, np.float64])
+@pytest.mark.parametrize('size', [3e-3, 1.0, 1e3])
+def test_small_but_real_spread_is_normalised(size, dtype):
+  """Rewards of -1 and effects of actions a thousandth of the returns."""
+  rng = np.random.default_rng(0)
+  rewards = -1.0 + size * rng.normal(size=(10, 20))
+  *inputs, _ = fitted(rewards, 1.0, make_features(10, 20, 2, rng), dtype)
+  advantage = reductions.normalize_advantages(*inputs)[3]
+  np.testing.assert_allclose(advantage.std(), 1.0, rtol=1e-4)
+
+
+def test_equal_returns_of_rollouts_of_different_length_are_no_information():
+  """But returns that differ because of an early end are."""
+  mask = np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 0.0]])
+  v = np.zeros((2, 3))
+  equal = np.array([[1.0, 0.7, 0.3], [1.0, 9.0, np.nan]])
+  got = reductions.normalize_advantages(v, v, v, equal, mask)
+  np.testing.assert_array_equal(got[3][0], np.zeros(3))
+  differ = np.array([[3.0, 2.0, 1.0], [1.0, 0.0, 0.0]])
+  got = reductions.normalize_advantages(v, v, v, differ, mask)
+  assert np.abs(got[3]).max() > 1
+  # A single rollout compares steps, not rollouts.
+  got = reductions.normalize_advantages(*(x[:1] for x in (v, v, v, differ)))
+  assert np.abs(got[3]).max() > 1
+
+
+def test_masked_mean():
+  x = jnp.array([[1.0, 4.0], [jnp.nan, jnp.inf]])
+  mask = jnp.array([[0.5, 0.25], [0.0, 0.0]])
+  close(reductions.masked_mean(x, mask), (0.5 + 1.0) / 0.75)
+  gradient = jax.grad(reductions.masked_mean)(x, mask)
+  close(gradient, mask / 0.75)
+  assert reductions.masked_mean(x, jnp.zeros((2, 2))) == 0.0
+  assert reductions.masked_mean(x, mask > 0) == 2.5
+  assert np.isnan(reductions.masked_mean(x, jnp.ones((2, 2))))
+  with pytest.raises(ValueError, match=r'mask .*\(2, 2\).*\(2,\)'):
+    reductions.masked_mean(x, mask[0])
 
 
 def test_no_mask_is_a_mask_of_ones(batch):
