@@ -22,18 +22,22 @@ give the command again. Into OUTPUT go
 * `ENVIRONMENT.png`: return after adaptation against environment steps, mean ±
   standard deviation over seeds;
 * `curves.csv`: every point;
-* `final_returns.csv` and `.md`: final returns with intervals over seeds;
+* `final_returns.csv` and `.md`: final returns, of every seed or with intervals;
 * `versions.json`: the commands and package versions that made the runs.
 """
 
 from collections.abc import Mapping, Sequence
+import copy
+import dataclasses
 import importlib.util
+import pathlib
 import sys
 
 from absl import flags
 import jax
 
-from acme_metarl import config, environments
+from acme_metarl import config as config_lib
+from acme_metarl.agents import maml
 from acme_metarl.launchers.comparison import (
   job_making,
   processes,
@@ -41,151 +45,152 @@ from acme_metarl.launchers.comparison import (
   stored_runs,
   study,
 )
+from acme_metarl.launchers.runs import (
+  dataclass_flags,
+  entry,
+  outputs,
+  recommended,
+  references,
+)
 from acme_metarl.launchers.runs import flags as run_flags
-from acme_metarl.launchers.runs import outputs
 
-FLAGS = flags.FLAGS
-for _flag in FLAGS.get_flags_for_module(run_flags):
-  if _flag.name not in study.PER_RUN:
-    flags.declare_key_flag(_flag.name)
-# Published results have the published step size in every environment.
-FLAGS.set_default(
-  'inner_learning_rate', config.AlgorithmConfig().inner_learning_rate
-)
-
-_OUTPUT = flags.DEFINE_string(
-  'output', 'results/compare', 'Directory of runs, tables and figures.'
-)
-_ENVIRONMENTS = flags.DEFINE_list(
-  'environments',
-  ['navigation_2d'],
-  f'Task distributions: {", ".join(environments.names())}.',
-)
-_ALGORITHMS = flags.DEFINE_list(
-  'algorithms',
-  [
-    'trpo_maml',
-    'trpo_fmaml',
-    'trpo_emaml',
-    'trpo_dice',
-    'promp',
-    'promp_taypo2',
-    'promp_taypo3',
-  ],
-  'Presets, or variants of them, PRESET:FIELD=VALUE:FIELD=VALUE.',
-)
-_SEEDS = flags.DEFINE_list('seeds', None, 'Seeds of each algorithm.')
-_NUM_SEEDS = flags.DEFINE_integer(
-  'num_seeds', 5, 'Seeds of each algorithm, 0, 1, ...; instead of --seeds.'
-)
-_RUNNER = flags.DEFINE_enum(
-  'runner',
-  job_making.AUTO,
-  job_making.RUNNERS,
-  'What makes the runs: the agent with Acme and Reverb (train), one compiled '
-  'function (train_on_device), or auto: the latter where an environment is '
-  'pure JAX and the data is used once.',
-)
-_NUM_PARALLEL = flags.DEFINE_integer(
-  'num_parallel',
-  1,
-  'Processes at once, each with its share of the cores. One per core is the '
-  'fastest; a single process shares its tasks or its seeds out to all cores.',
-)
-_ONLY_REPORT = flags.DEFINE_bool(
-  'only_report',
-  False,
-  'Whether to make tables and figures of what is stored, and run nothing. '
-  '--environments, --algorithms, --seeds and --num_iterations choose from it; '
-  'by default it is all there is.',
-)
-_REFERENCE = flags.DEFINE_string(
-  'reference',
-  None,
-  'Algorithm that the table compares the others with, seed by seed; promp by '
-  'default, or else the first one.',
-)
-_NUM_FINAL = flags.DEFINE_integer(
-  'num_final_evaluations',
-  5,
-  'The final return of a run is the mean of so many evaluations.',
-)
-_CONFIDENCE = flags.DEFINE_float(
-  'confidence', 0.95, 'Of the intervals over seeds, in (0, 1).'
-)
+# Flags of a single run that a comparison sets itself, and what to say instead.
+_PER_RUN = {
+  'environment': 'use --environments.',
+  'algorithm': 'use --algorithms.',
+  'seed': 'use --seeds.',
+  'logdir': 'use --output.',
+  'resume': 'here, begun runs always go on.',
+  'config_file': 'a comparison has one of its own for each run.',
+}
+# What a run is told besides its configuration.
+_PASSED_ON = ('num_devices', 'tensorboard', 'compilation_cache')
 
 
-def _check_flags() -> None:
+def define(values: flags.FlagValues) -> None:
+  """Defines the flags."""
+  run_flags.define(values)
+  # Published results have the published step size in every environment.
+  values.set_default(
+    'inner_learning_rate', recommended.PUBLISHED_INNER_LEARNING_RATE
+  )
+  dataclass_flags.define(study.Config(), values, __name__)
+
+
+def _check(values: flags.FlagValues) -> None:
   """Refuses what cannot be meant, before anything is looked at."""
-  for name in study.PER_RUN:
-    if FLAGS[name].present:
-      instead = {'logdir': 'output', 'resume': None}.get(name, f'{name}s')
-      raise ValueError(
-        f'--{name} belongs to a single run; '
-        + (f'use --{instead}.' if instead else 'here, begun runs always go on.')
-      )
-  if FLAGS.eval_every < 1:
+  for name, instead in _PER_RUN.items():
+    if values[name].present:
+      raise ValueError(f'--{name} belongs to a single run; {instead}')
+  if values['eval_every'].value < 1:
     raise ValueError(
-      f'--eval_every: got {FLAGS.eval_every}; figures are made of evaluations, '
-      'so need at least 1.'
-    )
-  for flag in (_NUM_PARALLEL, _NUM_FINAL, _NUM_SEEDS):
-    if flag.value < 1:
-      raise ValueError(f'--{flag.name}: got {flag.value}, need at least 1.')
-  if not 0 < _CONFIDENCE.value < 1:
-    raise ValueError(
-      f'--confidence: got {_CONFIDENCE.value}, need a number in (0, 1).'
+      f'--eval_every: got {values["eval_every"].value}; figures are made of '
+      'evaluations, so need at least 1.'
     )
 
 
-def _seeds() -> list[int]:
-  if _SEEDS.value is None:
-    return list(range(_NUM_SEEDS.value))
-  if _NUM_SEEDS.present:
-    raise ValueError('--seeds and --num_seeds: give one of them.')
-  try:
-    return [int(text) for text in _SEEDS.value]
-  except ValueError as error:
-    raise ValueError(
-      f'--seeds: got {",".join(_SEEDS.value)!r}, need integers such as 0,1,2.'
-    ) from error
+def configure(
+  values: flags.FlagValues,
+  overrides: Mapping[str, str],
+  environment: str,
+  variant: stored_runs.Variant,
+) -> study.Configured:
+  """Says how a variant is run in an environment.
 
-
-def _stored_runs(output) -> list[stored_runs.Run]:
-  """The stored runs that the flags choose."""
-  return stored_runs.stored(
-    output,
-    _ENVIRONMENTS.value if _ENVIRONMENTS.present else None,
-    _ALGORITHMS.value if _ALGORITHMS.present else None,
-    _seeds() if _SEEDS.present or _NUM_SEEDS.present else None,
-    FLAGS.num_iterations if FLAGS['num_iterations'].present else None,
+  Raises:
+    ValueError: if there is none.
+  """
+  own, fields = copy.deepcopy(values), {**overrides}
+  own['environment'].parse(environment)
+  own['algorithm'].parse(variant.preset)
+  with_flag = {
+    field.name
+    for kind in (config_lib.AlgorithmConfig, maml.MAMLConfig)
+    for field in dataclasses.fields(kind)
+  } & (set(own) - {'algorithm'})
+  for name, text in variant.fields.items():
+    if name not in with_flag:
+      fields[name] = text
+      continue
+    try:
+      own[name].parse(text)
+    except flags.Error as error:
+      raise ValueError(str(error)) from error
+  named = {
+    name: own[name].value
+    for name in ('environment', 'evaluation_environment', 'network')
+  } | {f'config.{name}': text for name, text in fields.items()}
+  arguments = [
+    f'--{name}={text}'
+    for name, text in named.items()
+    if references.is_one(text)
+  ]
+  arguments += [
+    own[name].serialize() for name in _PASSED_ON if own[name].present
+  ]
+  return study.Configured(
+    run_flags.config_from_flags(fields, own),
+    tuple(arguments),
+    run_flags.imported(fields, own),
   )
 
 
-def _settings(runs: Sequence[stored_runs.Run]) -> report.Settings:
-  labels = list(dict.fromkeys(run.label for run in runs))
-  if _REFERENCE.value is None:
-    reference = 'promp' if 'promp' in labels else labels[0]
+def _stored(
+  output: pathlib.Path,
+  config: study.Config,
+  values: flags.FlagValues,
+  overrides: Mapping[str, str],
+) -> report.Points:
+  """What is stored of that which flags choose.
+
+  Raises:
+    ValueError: if that is nothing.
+  """
+  chosen = {
+    name: getattr(config, name)
+    for name in ('environments', 'algorithms')
+    if values[name].present
+  }
+  if values['seeds'].present or values['num_seeds'].present:
+    chosen['seeds'] = config.all_seeds
+  if values['num_iterations'].present:
+    chosen['num_iterations'] = values['num_iterations'].value
+  if (output / stored_runs.RUNS).exists():
+    runs = stored_runs.stored(
+      output, **chosen, given=run_flags.imported(overrides, values)
+    )
+    return report.points_of_runs(runs)
+  if chosen:
+    raise ValueError(
+      f'--{min(chosen)}: no runs are stored in {str(output)!r}, only their '
+      'tables, which one of a part would replace; leave it out.'
+    )
+  return report.points_of_tables(output)
+
+
+def _reference(given: str | None, labels: Sequence[str]) -> str | None:
+  if given is None:
     if len(labels) == 1:
-      reference = None
-  else:
-    reference = stored_runs.parse_variant(_REFERENCE.value).label
-    if reference not in labels:
-      raise ValueError(
-        f'--reference: {_REFERENCE.value!r} is not among the algorithms '
-        f'{", ".join(labels)}.'
-      )
-  return report.Settings(reference, _NUM_FINAL.value, _CONFIDENCE.value)
+      return None
+    return 'promp' if 'promp' in labels else labels[0]
+  reference = stored_runs.parse_variant(given).label
+  if reference not in labels:
+    raise ValueError(
+      f'--reference: {given!r} is not among the algorithms {", ".join(labels)}.'
+    )
+  return reference
 
 
-def _make_runs(runs: Sequence[stored_runs.Run]) -> processes.Outcome:
+def _make_runs(
+  runs: Sequence[stored_runs.Run], config: study.Config
+) -> processes.Outcome:
   """Makes what is not finished.
 
   Raises:
     ValueError: if it cannot be made here.
   """
   to_do = [run for run in runs if not run.is_finished]
-  jobs = job_making.make_jobs(to_do, _RUNNER.value)
+  jobs = job_making.make_jobs(to_do, config.runner)
   needs_agent = any(job.launcher == stored_runs.TRAIN for job in jobs)
   if needs_agent and not importlib.util.find_spec('reverb'):
     raise ValueError(
@@ -200,40 +205,45 @@ def _make_runs(runs: Sequence[stored_runs.Run]) -> processes.Outcome:
     file=sys.stderr,
   )
   try:
-    return processes.execute(jobs, _NUM_PARALLEL.value, runs)
+    return processes.execute(jobs, config.num_parallel, runs)
   except KeyboardInterrupt:
     return processes.Outcome({}, 'a second SIGINT')
 
 
-def run(overrides: Mapping[str, str]) -> None:
+def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> None:
   """Compares as the flags say.
 
   Raises:
     ValueError: if that cannot be done.
   """
-  _check_flags()
+  _check(values)
+  config = dataclass_flags.read(study.Config(), values)
   # Accelerators are for the processes that train; nothing is computed here.
   jax.config.update('jax_platforms', 'cpu')
-  output = outputs.writable_directory(_OUTPUT.value)
-  if _ONLY_REPORT.value:
-    runs = _stored_runs(output)
-    outcome = processes.Outcome({}, None)
+  output = outputs.writable_directory(config.output)
+  outcome = processes.Outcome({}, None)
+  if config.only_report:
+    points = _stored(output, config, values, overrides)
+    reference = _reference(config.reference, sorted(points.labels))
   else:
     runs = study.plan(
-      output, _ENVIRONMENTS.value, _ALGORITHMS.value, _seeds(), overrides
+      output, config, lambda *one: configure(values, overrides, *one)
     )
-  settings = _settings(runs)
-  if not _ONLY_REPORT.value:
-    outcome = _make_runs(runs)
+    labels = list(dict.fromkeys(one.label for one in runs))
+    reference = _reference(config.reference, labels)
+    outcome = _make_runs(runs, config)
+    points = report.points_of_runs(runs)
   if outcome.signal_name:
     print(
       f'compare: stopped by {outcome.signal_name}; the same command goes on, '
       '--only_report shows what there is.'
     )
     sys.exit(130)
-  is_empty = all(stored_runs.last_evaluation(r.directory) < 0 for r in runs)
-  if not (is_empty and outcome.failures):
-    print(report.write(output, runs, settings))
+  if points.rows or not outcome.failures:
+    settings = report.Settings(
+      reference, config.num_final_evaluations, config.confidence
+    )
+    print(report.write(output, points, settings))
     print(f'Wrote tables and figures to {output}.')
   if outcome.failures:
     sys.exit(
@@ -242,5 +252,10 @@ def run(overrides: Mapping[str, str]) -> None:
     )
 
 
+def main(argv: Sequence[str] | None = None) -> None:
+  """Compares as flags say, this process's by default."""
+  entry.main('compare', __doc__, define, run, argv)
+
+
 if __name__ == '__main__':
-  run_flags.start('compare', run)
+  main()

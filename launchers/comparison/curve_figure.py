@@ -63,7 +63,7 @@ def draw(
   path: pathlib.Path,
   environment: str,
   by_label: Mapping[str, Sequence[learning_curves.Curve]],
-) -> None:
+) -> Any:
   """Draws mean ± standard deviation over seeds, as in Tang et al. (2021).
 
   Where some seeds have not come as far as others, the mean of those that have
@@ -73,6 +73,9 @@ def draw(
     path: of the PNG.
     environment: its name, for the title.
     by_label: curves of the seeds of each algorithm, in the legend's order.
+
+  Returns:
+    The figure, which is written too.
   """
   from matplotlib import ticker
 
@@ -87,6 +90,7 @@ def draw(
     )
     _legend(figure, axes)
     outputs.write_figure(path, figure)
+    return figure
 
 
 def _title(

@@ -11,12 +11,11 @@ import pathlib
 import sys
 from typing import Any, NamedTuple
 
-from acme_metarl import environments
 from acme_metarl.launchers.comparison import stored_runs
-from acme_metarl.launchers.runs import checkpointing
+from acme_metarl.launchers.runs import checkpointing, directories, outputs
+from acme_metarl.launchers.runs import config as run_config
 
 AUTO = 'auto'
-RUNNERS = (AUTO, stored_runs.TRAIN, stored_runs.TRAIN_ON_DEVICE)
 OUTPUT_LOG = 'output.log'
 
 
@@ -37,6 +36,11 @@ class Job(NamedTuple):
   launcher: str
   command: tuple[str, ...]
 
+  def write_config(self) -> None:
+    """Writes the file that the process has its settings from."""
+    config = self.runs[0].config
+    outputs.write_json(config_file(self.runs[0]), config.to_dict())
+
   @property
   def name(self) -> str:
     last = self.runs[-1].seed
@@ -48,13 +52,18 @@ class Job(NamedTuple):
     return self.runs[0].directory / OUTPUT_LOG
 
 
+def config_file(run: stored_runs.Run) -> pathlib.Path:
+  """Settings of the runs of one algorithm, beside the directories of these."""
+  return run.directory.parent / run_config.CONFIG_JSON
+
+
 def make_jobs(runs: Sequence[stored_runs.Run], runner: str) -> list[Job]:
   """Puts the work together.
 
   Args:
     runs: that are to be made or continued.
-    runner: one of `RUNNERS`; `auto` trains on the device what can, and goes on
-      with what is stored by the launcher that it began with.
+    runner: `auto` or the name of a launcher; `auto` trains on the device what
+      can, and goes on with what is stored by the launcher that it began with.
 
   Returns:
     Jobs in the order of the runs.
@@ -81,11 +90,8 @@ def make_jobs(runs: Sequence[stored_runs.Run], runner: str) -> list[Job]:
 
 
 def _steps_on_host(run: stored_runs.Run) -> bool:
-  environment = environments.make(
-    run.environment, **run.config.environment_options
-  )
   # Those that do draw their tasks themselves.
-  return hasattr(environment, 'sample_tasks')
+  return hasattr(run.config.make_environment(), 'sample_tasks')
 
 
 def _launcher(
@@ -98,7 +104,7 @@ def _launcher(
   problem = ''
   if steps_on_host:
     problem = f'{run.environment} steps on the host'
-  elif run.config.agent.reuse != 1:
+  elif run.config.agent['reuse'] != 1:
     problem = 'its data is used more than once'
   if problem and runner == stored_runs.TRAIN_ON_DEVICE:
     raise ValueError(
@@ -130,17 +136,22 @@ def _job(group: Sequence[_ToDo]) -> Job:
   runs = tuple(run for run, *_ in group)
   first, launcher, _ = group[0]
   if len(runs) == 1:
-    own = (f'--logdir={first.directory}',)
+    own = [f'--logdir={first.directory}']
   else:
-    own = (f'--logdir={first.directory.parent}', f'--num_seeds={len(runs)}')
+    own = [f'--logdir={first.directory.parent}', f'--num_seeds={len(runs)}']
+  if any(directories.has_run(run.directory) for run in runs):
+    own += ['--resume', f'--num_iterations={first.config.num_iterations}']
+    own += [
+      f'--{name}={getattr(first.config, name)}'
+      for name in ('eval_every', 'checkpoint_every')
+    ]
   command = (
     sys.executable,
     '-m',
     f'acme_metarl.launchers.{launcher}',
+    f'--config_file={config_file(first)}',
     *first.arguments,
     f'--seed={first.seed}',
     *own,
-    # Starts anew where there is no checkpoint yet.
-    '--resume',
   )
   return Job(runs, launcher, command)

@@ -3,12 +3,18 @@
 from collections.abc import Mapping, Sequence
 import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from acme_metarl import presets
 from acme_metarl.launchers.comparison import stored_runs
+from acme_metarl.launchers.runs import statistics
+
+# Environment, algorithm and seed of a run.
+Key = tuple[str, str, int]
+# So many seeds can be shown one by one; of more there are intervals.
+MAX_SHOWN = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,29 +84,33 @@ def _legend_order(label: str) -> Any:
   return names.index(preset) if preset in names else len(names), label
 
 
+def by_run(
+  rows: Sequence[Mapping[str, Any]],
+) -> dict[Key, list[Mapping[str, Any]]]:
+  """Rows of `curves.csv` by the run that they are of, in their order."""
+  found: dict[Key, list[Mapping[str, Any]]] = {}
+  for row in rows:
+    key = row['environment'], row['algorithm'], row['seed']
+    found.setdefault(key, []).append(row)
+  return found
+
+
 def by_environment(
-  rows: Sequence[Mapping[str, Any]], runs: Sequence[stored_runs.Run]
+  rows: Sequence[Mapping[str, Any]], unfinished: set[Key]
 ) -> dict[str, dict[str, list[Curve]]]:
   """Sorts points.
 
   Args:
     rows: of `curves.csv`.
-    runs: that they are of.
+    unfinished: runs that have not come to their end.
 
   Returns:
     Curves of the seeds, by algorithm, by environment, in the order of rows.
   """
-  is_finished = {
-    (run.environment, run.label, run.seed): run.is_finished for run in runs
-  }
-  by_run: dict[tuple[str, str, int], list[Mapping[str, Any]]] = {}
-  for row in rows:
-    key = row['environment'], row['algorithm'], row['seed']
-    by_run.setdefault(key, []).append(row)
   found: dict[str, dict[str, list[Curve]]] = {}
-  for key, own in by_run.items():
+  for key, own in by_run(rows).items():
     environment, label, seed = key
-    curve = _curve(seed, is_finished[key], own)
+    curve = _curve(seed, key not in unfinished, own)
     found.setdefault(environment, {}).setdefault(label, []).append(curve)
   return found
 
@@ -144,71 +154,92 @@ def over_seeds(
   return tuple(np.array(columns).T)
 
 
-def interval(
-  values: Sequence[float], confidence: float
-) -> tuple[float, float, float]:
-  """Mean of independent values, and Student's interval for it.
+class Summary(NamedTuple):
+  """What an algorithm has come to in an environment.
 
-  Args:
-    values: finite numbers.
-    confidence: in (0, 1).
-
-  Returns:
-    Mean, lower and upper end; NaN where there are too few values.
+  Attributes:
+    environment: its name.
+    algorithm: its label.
+    num_unfinished: seeds that have not come to their end.
+    num_iterations: that all seeds have come to.
+    values: of every seed, by statistic; differences of every pair.
   """
-  from scipy import stats
 
-  count = len(values)
-  mean = float(np.mean(values)) if count else math.nan
-  if count < 2:
-    return mean, math.nan, math.nan
-  stderr = float(np.std(values, ddof=1)) / math.sqrt(count)
-  half = float(stats.t.ppf(0.5 + confidence / 2, count - 1)) * stderr
-  return mean, mean - half, mean + half
+  environment: str
+  algorithm: str
+  num_unfinished: int
+  num_iterations: int
+  values: Mapping[str, Sequence[float]]
+
+  @property
+  def num_seeds(self) -> int:
+    return len(self.values['final_return'])
+
+  def row(self, confidence: float) -> dict[str, Any]:
+    """A row of `final_returns.csv`, with intervals of that confidence."""
+    row = {
+      'environment': self.environment,
+      'algorithm': self.algorithm,
+      'num_seeds': self.num_seeds,
+      'num_unfinished': self.num_unfinished,
+      'num_iterations': self.num_iterations,
+    }
+    for name, values in self.values.items():
+      row |= _columns(
+        f'{name}_mean', name, statistics.mean_and_interval(values, confidence)
+      )
+    middle = statistics.interquartile_mean(
+      [self.values['final_return']], confidence
+    )
+    return row | _columns('final_return_iqm', 'final_return_iqm', middle)
 
 
-def summary_rows(
+def _columns(
+  middle: str, name: str, numbers: tuple[float, float, float]
+) -> dict[str, float]:
+  columns = (middle, f'{name}_low', f'{name}_high')
+  return dict(zip(columns, numbers, strict=True))
+
+
+def summarise(
   environment: str,
   by_label: Mapping[str, Sequence[Curve]],
   reference: str | None,
   num_final: int,
-  confidence: float,
-) -> list[dict[str, Any]]:
-  """Rows of `final_returns.csv`, one an algorithm.
+) -> list[Summary]:
+  """Summaries of an environment, one an algorithm.
 
   Args:
     environment: its name.
     by_label: curves of the seeds of each algorithm.
     reference: algorithm that the others are compared with, seed by seed.
     num_final: the final return of a run is the mean of so many evaluations.
-    confidence: of the intervals, which are over seeds.
 
   Returns:
-    Rows in the order of `by_label`.
+    Summaries in the order of `by_label`.
   """
   finals = {
     label: {curve.seed: curve.final(curve.after, num_final) for curve in seeds}
     for label, seeds in by_label.items()
   }
   others = finals.get(reference, {})
-  rows = []
+  found = []
   for label, seeds in by_label.items():
     own = finals[label]
     pairs = [] if label == reference else sorted(own.keys() & others.keys())
-    row = {
-      'environment': environment,
-      'algorithm': label,
-      'num_seeds': len(seeds),
-      'num_unfinished': sum(not curve.is_finished for curve in seeds),
-      'num_iterations': min(int(curve.iteration[-1]) for curve in seeds),
+    values = {
+      'final_return': list(own.values()),
+      'before_adaptation': [c.final(c.before, num_final) for c in seeds],
+      'average_return': [c.average for c in seeds],
+      'difference': [own[seed] - others[seed] for seed in pairs],
     }
-    for name, values in (
-      ('final_return', list(own.values())),
-      ('before_adaptation', [c.final(c.before, num_final) for c in seeds]),
-      ('average_return', [c.average for c in seeds]),
-      ('difference', [own[seed] - others[seed] for seed in pairs]),
-    ):
-      mean, low, high = interval(values, confidence)
-      row |= {f'{name}_mean': mean, f'{name}_low': low, f'{name}_high': high}
-    rows.append(row)
-  return rows
+    found.append(
+      Summary(
+        environment,
+        label,
+        sum(not curve.is_finished for curve in seeds),
+        min(int(curve.iteration[-1]) for curve in seeds),
+        values,
+      )
+    )
+  return found

@@ -48,6 +48,7 @@ class _Child:
       for log in logs[1:]:
         log.write(f'See {job.log}.\n'.encode())
         log.flush()
+      job.write_config()
       for run in job.runs:
         origin.note(run)
       stack.enter_context(_running_on(cores))

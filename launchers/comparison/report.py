@@ -1,6 +1,7 @@
 """What a comparison leaves behind: tables, and what they say."""
 
 from collections.abc import Mapping, Sequence
+import json
 import math
 import pathlib
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ from acme_metarl.launchers.comparison import (
   origin,
   stored_runs,
 )
-from acme_metarl.launchers.runs import outputs
+from acme_metarl.launchers.runs import outputs, statistics, tables, versions
 
 CURVES_CSV = 'curves.csv'
 FINAL_RETURNS_CSV = 'final_returns.csv'
@@ -33,16 +34,83 @@ class Settings(NamedTuple):
   confidence: float
 
 
-def write(
-  output: pathlib.Path,
-  runs: Sequence[stored_runs.Run],
-  settings: Settings,
-) -> str:
+class Points(NamedTuple):
+  """What a report is made of.
+
+  Attributes:
+    rows: of `curves.csv`.
+    unfinished: runs that have not come to their end.
+    not_evaluated: names of runs without a row.
+    origin: what made the runs, see `origin.summary`.
+  """
+
+  rows: list[dict[str, Any]]
+  unfinished: set[learning_curves.Key]
+  not_evaluated: list[str]
+  origin: dict[str, Any]
+
+  @property
+  def labels(self) -> list[str]:
+    """Algorithms, each once."""
+    return list(dict.fromkeys(row['algorithm'] for row in self.rows))
+
+
+def points_of_runs(runs: Sequence[stored_runs.Run]) -> Points:
+  """Reads runs of a comparison, begun or not."""
+  return Points(
+    learning_curves.point_rows(runs),
+    {run.key for run in runs if not run.is_finished},
+    [r.name for r in runs if stored_runs.last_evaluation(r.directory) < 0],
+    origin.summary(runs),
+  )
+
+
+def points_of_tables(output: pathlib.Path) -> Points:
+  """Reads the tables of a report, where the runs are not stored.
+
+  Raises:
+    ValueError: if there are none.
+  """
+  paths = [output / x for x in (CURVES_CSV, FINAL_RETURNS_CSV, VERSIONS_JSON)]
+  missing = [path.name for path in paths if not path.exists()]
+  if missing:
+    raise ValueError(
+      f'--only_report: there is no run in {str(output)!r}, nor '
+      f'{", ".join(missing)} of an earlier report.'
+    )
+  curves, finals, made_by = paths
+  rows = [_typed(row) for row in tables.read_csv(curves)]
+  last = {
+    key: own[-1]['iteration']
+    for key, own in learning_curves.by_run(rows).items()
+  }
+  unfinished = set()
+  for row in tables.read_csv(finals):
+    own = [x for x in last if x[:2] == (row['environment'], row['algorithm'])]
+    # Those that came least far.
+    own.sort(key=last.__getitem__)
+    unfinished |= set(own[: int(row['num_unfinished'])])
+  return Points(
+    rows,
+    unfinished,
+    [],
+    {**json.loads(made_by.read_text()), 'report': versions.entry()},
+  )
+
+
+def _typed(row: Mapping[str, str]) -> dict[str, Any]:
+  """A row of `curves.csv` with its numbers."""
+  kinds = {'environment': str, 'algorithm': str}
+  kinds |= dict.fromkeys(('return_mean', 'return_stderr'), float)
+  return {k: kinds.get(k, int)(v or 'nan') for k, v in row.items()}
+
+
+def write(output: pathlib.Path, points: Points, settings: Settings) -> str:
   """Writes tables and figures.
 
   Args:
     output: directory of the comparison.
-    runs: that it consists of, stored or not.
+    points: what they are made of.
     settings: of the table.
 
   Returns:
@@ -51,89 +119,143 @@ def write(
   Raises:
     ValueError: if nothing is stored yet.
   """
-  rows = learning_curves.point_rows(runs)
-  if not rows:
+  if not points.rows:
     raise ValueError(
       f'no run in {str(output / stored_runs.RUNS)!r} has an evaluation yet.'
     )
-  outputs.write_csv(output / CURVES_CSV, rows)
-  found = learning_curves.by_environment(rows, runs)
-  summary = []
+  outputs.write_csv(output / CURVES_CSV, points.rows)
+  found = learning_curves.by_environment(points.rows, points.unfinished)
+  summaries = []
   for environment, by_label in found.items():
-    summary += learning_curves.summary_rows(environment, by_label, *settings)
+    summaries += learning_curves.summarise(
+      environment, by_label, settings.reference, settings.num_final
+    )
     curve_figure.draw(output / f'{environment}.png', environment, by_label)
-  outputs.write_csv(output / FINAL_RETURNS_CSV, summary)
-  text = table(summary, settings)
-  missing = [
-    r.name for r in runs if stored_runs.last_evaluation(r.directory) < 0
-  ]
-  if missing:
-    text += f'\nNot evaluated yet: {", ".join(missing)}.\n'
+  outputs.write_csv(
+    output / FINAL_RETURNS_CSV, [x.row(settings.confidence) for x in summaries]
+  )
+  text = table(summaries, settings)
+  if points.not_evaluated:
+    text += f'\nNot evaluated yet: {", ".join(points.not_evaluated)}.\n'
   outputs.write(output / FINAL_RETURNS_MD, text.encode())
-  outputs.write_json(output / VERSIONS_JSON, origin.summary(runs))
+  outputs.write_json(output / VERSIONS_JSON, points.origin)
   return text
 
 
-def table(summary: Sequence[Mapping[str, Any]], settings: Settings) -> str:
-  """The rows of `final_returns.csv`, for readers."""
+def table(
+  summaries: Sequence[learning_curves.Summary], settings: Settings
+) -> str:
+  """The summaries, for readers."""
   lines = []
-  for environment in dict.fromkeys(row['environment'] for row in summary):
-    own = [row for row in summary if row['environment'] == environment]
+  environments = list(dict.fromkeys(x.environment for x in summaries))
+  for environment in environments:
+    own = [x for x in summaries if x.environment == environment]
     lines += [f'## {environment.replace("_", " ")}', '']
     lines += [*_markdown(_cells(own, settings)), '']
-  unfinished = any(row['num_unfinished'] for row in summary)
-  lines += [
+  if len(environments) > 1 and settings.reference:
+    lines += ['## all environments', '']
+    lines += [*_markdown(_pairs(summaries, settings.reference)), '']
+  return '\n'.join([*lines, _caption(summaries, settings)]) + '\n'
+
+
+def _caption(
+  summaries: Sequence[learning_curves.Summary], settings: Settings
+) -> str:
+  """Explains what is in the tables, and nothing else."""
+  counts = [x.num_seeds for x in summaries]
+  most_shown = learning_curves.MAX_SHOWN
+  sentences = [
     'Returns on freshly drawn tasks, before and after adaptation: means of the'
     f' last {settings.num_final} evaluations of a run. "Whole run" is the area'
-    ' under the curve after adaptation, divided by its length. Brackets:'
-    f" {settings.confidence:.0%} intervals over seeds (Student's t)."
+    ' under the curve after adaptation, divided by its length.'
   ]
-  if settings.reference:
-    lines[-1] += (
-      f' Differences are to {curve_figure.title(settings.reference)}, seed'
-      ' by seed.'
+  if any(1 < count <= most_shown for count in counts):
+    sentences.append('Parentheses: every seed.')
+  if max(counts) > most_shown:
+    sentences.append(
+      f"Brackets: {settings.confidence:.0%} intervals over seeds (Student's t)."
     )
-  if unfinished:
-    lines[-1] += ' (!) Some of the seeds have not come to their end.'
-  return '\n'.join(lines) + '\n'
+  if max(counts) >= 3:
+    sentences.append(
+      '"Middle half" is the interquartile mean after adaptation, with '
+      f'{settings.confidence:.0%} of its bootstrap over seeds.'
+    )
+  if settings.reference:
+    sentences.append(
+      f'Differences are to {curve_figure.title(settings.reference)}, seed by '
+      'seed.'
+    )
+  if any(x.num_unfinished for x in summaries):
+    sentences.append('(!) Some of the seeds have not come to their end.')
+  return ' '.join(sentences)
 
 
 def _cells(
-  rows: Sequence[Mapping[str, Any]], settings: Settings
+  summaries: Sequence[learning_curves.Summary], settings: Settings
 ) -> list[list[str]]:
-  header = [
-    'algorithm',
-    'seeds',
-    'iterations',
-    'before adaptation',
-    'after adaptation',
-    'whole run',
-  ]
-  columns = ['before_adaptation', 'final_return', 'average_return']
+  columns = {
+    'before adaptation': 'before_adaptation',
+    'after adaptation': 'final_return',
+    'whole run': 'average_return',
+  }
   if settings.reference:
-    header.append('difference')
-    columns.append('difference')
+    columns['difference'] = 'difference'
+  has_middle = max(x.num_seeds for x in summaries) >= 3
+  header = ['algorithm', 'seeds', 'iterations', *columns]
+  if has_middle:
+    header.insert(5, 'middle half')
   cells = [header]
-  for row in rows:
-    mark = ' (!)' if row['num_unfinished'] else ''
-    cells.append(
-      [
-        curve_figure.title(row['algorithm']),
-        str(row['num_seeds']),
-        f'{row["num_iterations"]}{mark}',
-        *(_interval(row, name) for name in columns),
-      ]
-    )
+  for one in summaries:
+    mark = ' (!)' if one.num_unfinished else ''
+    row = [
+      curve_figure.title(one.algorithm),
+      str(one.num_seeds),
+      f'{one.num_iterations}{mark}',
+      *(_cell(one.values[x], settings.confidence) for x in columns.values()),
+    ]
+    if has_middle:
+      middle = statistics.interquartile_mean(
+        [one.values['final_return']], settings.confidence
+      )
+      row.insert(5, _with_interval(*middle))
+    cells.append(row)
   return cells
 
 
-def _interval(row: Mapping[str, Any], name: str) -> str:
-  mean, low, high = (row[f'{name}_{end}'] for end in ('mean', 'low', 'high'))
-  if math.isnan(mean):
+def _pairs(
+  summaries: Sequence[learning_curves.Summary], reference: str
+) -> list[list[str]]:
+  """How often an algorithm is above the reference, over all environments."""
+  cells = [['algorithm', f'seeds above {curve_figure.title(reference)}']]
+  for label in dict.fromkeys(x.algorithm for x in summaries):
+    differences = [
+      value
+      for x in summaries
+      if x.algorithm == label
+      for value in x.values['difference']
+    ]
+    if differences:
+      above = sum(value > 0 for value in differences)
+      cells.append(
+        [curve_figure.title(label), f'{above} of {len(differences)}']
+      )
+  return cells
+
+
+def _cell(values: Sequence[float], confidence: float) -> str:
+  """Mean, and every value of few, or the interval of many."""
+  mean, low, high = statistics.mean_and_interval(values, confidence)
+  if 1 < len(values) <= learning_curves.MAX_SHOWN:
+    return f'{_number(mean)} ({", ".join(map(_number, values))})'
+  return _with_interval(mean, low, high)
+
+
+def _with_interval(middle: float, low: float, high: float) -> str:
+  if math.isnan(middle):
     return ''
   if math.isnan(low):
-    return _number(mean)
-  return f'{_number(mean)} [{_number(low)}, {_number(high)}]'
+    return _number(middle)
+  return f'{_number(middle)} [{_number(low)}, {_number(high)}]'
 
 
 def _number(value: float) -> str:

@@ -22,6 +22,11 @@ TRAIN, TRAIN_ON_DEVICE = 'train', 'train_on_device'
 _MAY_DIFFER = ('num_iterations', 'eval_every', 'checkpoint_every')
 
 
+def file_name(text: str) -> str:
+  """The name of a directory for something that a user wrote."""
+  return re.sub(r'[^\w.=-]', '_', text)
+
+
 class Variant(NamedTuple):
   """A preset, some of whose fields are set differently.
 
@@ -37,7 +42,7 @@ class Variant(NamedTuple):
   def label(self) -> str:
     """The name of its directory, and in tables."""
     parts = [self.preset, *(f'{k}={v}' for k, v in self.fields.items())]
-    return '+'.join(re.sub(r'[^\w.=-]', '_', part) for part in parts)
+    return '+'.join(map(file_name, parts))
 
 
 def parse_variant(text: str) -> Variant:
@@ -70,21 +75,20 @@ class Run:
   """One run of a comparison.
 
   Attributes:
+    environment: what files call it.
     label: of its algorithm.
     config: everything that it is.
-    directory: where it is stored.
-    arguments: that a launcher needs to make it, besides the seed and the
-      directory.
+    output: directory of the comparison.
+    arguments: flags of a launcher that its configuration file needs beside it.
+    given: what the user asked to import, by 'module:name'.
   """
 
+  environment: str
   label: str
   config: run_config.RunConfig
-  directory: pathlib.Path
+  output: pathlib.Path
   arguments: tuple[str, ...] = ()
-
-  @property
-  def environment(self) -> str:
-    return self.config.environment
+  given: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
   @property
   def seed(self) -> int:
@@ -95,16 +99,26 @@ class Run:
     return f'{self.environment}/{self.label}/seed_{self.seed}'
 
   @property
+  def directory(self) -> pathlib.Path:
+    """Where it is stored."""
+    return self.output / RUNS / self.name
+
+  @property
+  def key(self) -> tuple[str, str, int]:
+    return self.environment, self.label, self.seed
+
+  @property
   def is_finished(self) -> bool:
     return last_evaluation(self.directory) >= self.config.num_iterations
 
 
 def stored(
   output: pathlib.Path,
-  environments: Sequence[str] | None,
-  algorithms: Sequence[str] | None,
-  seeds: Sequence[int] | None,
-  num_iterations: int | None,
+  environments: Sequence[str] | None = None,
+  algorithms: Sequence[str] | None = None,
+  seeds: Sequence[int] | None = None,
+  num_iterations: int | None = None,
+  given: Mapping[str, Any] | None = None,
 ) -> list[Run]:
   """The runs that are stored, those that are asked for.
 
@@ -115,6 +129,7 @@ def stored(
     seeds: None for all.
     num_iterations: how many of a run are asked for, None for as many as it was
       meant to have.
+    given: what the user asked to import, by 'module:name'.
 
   Returns:
     Runs.
@@ -130,10 +145,11 @@ def stored(
   )
   runs = []
   for path in sorted((output / RUNS).glob(f'*/*/*/{run_config.CONFIG_JSON}')):
-    config = stored_config(path.parent)
+    environment, label, _ = path.parent.relative_to(output / RUNS).parts
+    config = stored_config(path.parent, given)
     if num_iterations is not None:
-      config = _with_num_iterations(config, num_iterations)
-    run = Run(path.parent.parent.name, config, path.parent)
+      config = config.replace_algorithm(num_iterations=num_iterations)
+    run = Run(environment, label, config, output)
     if (
       (environments is None or run.environment in environments)
       and (labels is None or run.label in labels)
@@ -155,28 +171,20 @@ def stored(
         f'{run.name} and {first.name} are not runs of one algorithm: '
         f'{different}.'
       )
-  return sorted(runs, key=lambda run: (run.environment, run.label, run.seed))
+  return sorted(runs, key=lambda run: run.key)
 
 
-def _with_num_iterations(
-  config: run_config.RunConfig, num_iterations: int
+def stored_config(
+  directory: pathlib.Path, given: Mapping[str, Any] | None = None
 ) -> run_config.RunConfig:
-  algorithm = dataclasses.replace(
-    config.agent.algorithm, num_iterations=num_iterations
-  )
-  agent = dataclasses.replace(config.agent, algorithm=algorithm)
-  return dataclasses.replace(config, agent=agent)
-
-
-def stored_config(directory: pathlib.Path) -> run_config.RunConfig:
-  """Reads the `config.json` of a run.
+  """Reads the `config.json` of a run; imports only what is given.
 
   Raises:
     ValueError: if it is damaged.
   """
   path = directory / run_config.CONFIG_JSON
   try:
-    return run_config.RunConfig.from_dict(json.loads(path.read_text()))
+    return run_config.RunConfig.from_dict(json.loads(path.read_text()), given)
   except (KeyError, TypeError, ValueError) as error:
     raise ValueError(
       f'{path} is no configuration of a run ({error}); move its directory away.'
@@ -208,7 +216,7 @@ def check_stored(run: Run) -> None:
   """Refuses to mix a run with another one in its directory."""
   if not (run.directory / run_config.CONFIG_JSON).exists():
     return
-  config = stored_config(run.directory)
+  config = stored_config(run.directory, run.given)
   different = differences(config, run.config)
   if different:
     raise ValueError(

@@ -1,11 +1,8 @@
-"""`python -m acme_metarl.launchers.compare`, and results that it made."""
+"""`compare` as its user runs it, and results that it made."""
 
 import json
-import os
 import pathlib
 import shlex
-import subprocess
-import sys
 
 import pytest
 
@@ -13,46 +10,6 @@ from acme_metarl.launchers.runs import tables
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _COMMITTED = _ROOT / 'launchers' / 'results' / 'compare_smoke'
-
-# Several commands in one process, whose imports take longer than they.
-_SCRIPT = """
-import contextlib, io, json, sys
-from absl.testing import flagsaver
-from acme_metarl.launchers import compare, config_flags, run_flags
-
-for arguments in json.loads(sys.argv[1]):
-  sys.argv = ['compare', *arguments]
-  rest, overrides = config_flags.split(sys.argv)
-  out, code = io.StringIO(), 0
-  with flagsaver.flagsaver(), contextlib.redirect_stdout(out):
-    run_flags.FLAGS.unparse_flags()
-    try:
-      run_flags.main('compare', compare.run, run_flags.FLAGS(rest), overrides)
-    except SystemExit as error:
-      code = error.code
-  print(json.dumps([code, out.getvalue()]), flush=True)
-"""
-
-
-def _compare(cwd, cache, *commands):
-  """Exit codes, or messages on failure, and what was printed."""
-  process = subprocess.run(
-    [sys.executable, '-c', _SCRIPT, json.dumps(commands)],
-    cwd=cwd,
-    stdout=subprocess.PIPE,
-    text=True,
-    check=True,
-    env=os.environ
-    | {
-      'JAX_PLATFORMS': 'cpu',
-      'JAX_COMPILATION_CACHE_DIR': cache,
-      'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0.2',
-      'PYTHONPATH': str(_ROOT),
-      # Compiles in half the time; the programs are tiny.
-      'XLA_FLAGS': '--xla_backend_optimization_level=0',
-    },
-  )
-  return [json.loads(line) for line in process.stdout.splitlines()]
 
 
 def _committed_command():
@@ -64,25 +21,31 @@ def _committed_command():
   return arguments
 
 
-def test_regenerates_committed_results(tmp_path, compilation_cache):
+@pytest.fixture
+def compare(tmp_path, monkeypatch, compilation_cache, call_main):
+  """Compares below an empty directory; returns what was printed."""
+  monkeypatch.chdir(tmp_path)
+  monkeypatch.setenv('JAX_PLATFORMS', 'cpu')
+  monkeypatch.setenv('PYTHONPATH', str(_ROOT))
+  # Compiles in half the time; the programs are tiny.
+  monkeypatch.setenv('XLA_FLAGS', '--xla_backend_optimization_level=0')
+
+  def compare(*arguments):
+    cache = f'--compilation_cache={compilation_cache}'
+    return call_main('compare', *arguments, cache)[0]
+
+  return compare
+
+
+def test_regenerates_committed_results(tmp_path, compare, refused):
   whole = _committed_command()
-  begun = [*whole, '--algorithms=promp_taypo2', '--num_iterations=2']
-  report = ['--output=results/compare_smoke', '--only_report']
-  first, second, again, only, shorter, other = _compare(
-    tmp_path,
-    compilation_cache,
-    begun,
-    whole,  # Goes on with what has begun, and adds an algorithm.
-    whole,
-    [*report, '--algorithms=promp_taypo2', '--seeds=1'],
-    [*report, '--num_iterations=2'],
-    [*whole, '--num_tasks=5'],
-  )
+  first = compare(*whole, '--algorithms=promp_taypo2', '--num_iterations=2')
+  # Goes on with what has begun, and adds an algorithm.
+  second = compare(*whole)
+  assert compare(*whole) == second
+  assert 'PROMP-TayPO-2' in first and 'VPG-MAML' not in first
+  assert 'VPG-MAML, meta gradient linearised' in second
   output = tmp_path / 'results' / 'compare_smoke'
-  assert [code for code, _ in (first, second, again, only, shorter)] == [0] * 5
-  assert 'PROMP-TayPO-2' in first[1] and 'VPG-MAML' not in first[1]
-  assert 'VPG-MAML, meta gradient linearised' in second[1]
-  assert second == again
   # Finished runs were not repeated.
   for name, count in (
     ('promp_taypo2', 2),
@@ -91,15 +54,25 @@ def test_regenerates_committed_results(tmp_path, compilation_cache):
     log = output / 'runs' / 'navigation_2d' / name / 'seed_0' / 'output.log'
     assert log.read_text().count('Training in') == count
   # A part of it: one of the seeds, the first two of the iterations.
-  assert only[1].count('PROMP-TayPO-2 | 1 ') == 1
+  report = ['--output=results/compare_smoke', '--only_report']
+  only = compare(*report, '--algorithms=promp_taypo2', '--seeds=1')
+  assert only.count('PROMP-TayPO-2 | 1 ') == 1
+  compare(*report, '--num_iterations=2')
   rows = tables.read_csv(output / 'curves.csv')
   assert max(int(row['iteration']) for row in rows) == 2
-  assert 'agent.algorithm.num_tasks is 4 there, not 5' in other[0]
+  other = refused('compare', *whole, '--num_tasks=5')
+  assert 'algorithm.num_tasks is 4 there, not 5' in other
 
-  assert _compare(tmp_path, compilation_cache, report)[0][0] == 0
+  text = compare(*report)
   _assert_same_points(output / 'curves.csv', _COMMITTED / 'curves.csv')
-  for name in ('final_returns.csv', 'final_returns.md', 'navigation_2d.png'):
-    assert (output / name).stat().st_size > 0
+  table = (output / 'final_returns.md').read_text()
+  assert table in text
+  committed = (_COMMITTED / 'final_returns.md').read_text()
+  assert (
+    table.splitlines()[2].split('|')[1:3]
+    == (committed.splitlines()[2].split('|')[1:3])
+  )
+  assert (output / 'navigation_2d.png').exists()
 
 
 def _assert_same_points(path, committed):
@@ -118,39 +91,51 @@ def _assert_same_points(path, committed):
     )
 
 
-def test_mistakes_end_at_once_with_one_line(tmp_path, compilation_cache):
+_MISTAKES = {
+  '--algorithms=promp,prompt': 'promp_taypo2, promp_taypo3, vpg_maml',
+  '--algorithms=': '--algorithms: got none',
+  '--algorithms=promp,promp': 'promp is there twice',
+  '--algorithms=promp:reuze=2': 'no such field',
+  '--algorithms=promp:reuse=many': 'flag --reuse=many: need a whole number',
+  '--algorithms=promp:num_outer_epochs=x': 'need int',
+  '--environments=navigation_3d': 'navigation_2d, tabular_mdp',
+  '--environments=navigation_2d,navigation_2d': 'is there twice',
+  '--environment_options={"size": 3}': 'no option size',
+  '--seeds=0,0': '--seeds: 0 is there twice',
+  '--seeds=x': 'need whole numbers',
+  '--seeds=-1': 'seed: got -1',
+  '--num_seeds=0': '--num_seeds: got 0',
+  '--seed=3': 'use --seeds',
+  '--resume': 'begun runs always go on',
+  '--eval_every=0': '--eval_every: got 0',
+  '--num_parallel=0': '--num_parallel: got 0',
+  '--confidence=1': 'need a number in (0, 1)',
+  '--reference=vpg_maml': "'vpg_maml' is not among the algorithms",
+  '--config.foo=1': 'no such field',
+  '--output=file/below': 'cannot write to the output directory',
+  '--only_report': 'there is no run in',
+  '--config_file=x': 'a comparison has one of its own for each run',
+  '--seeds=1 --num_seeds=2': 'give one of them',
+}
+
+
+@pytest.mark.parametrize('mistake', _MISTAKES)
+def test_mistakes_end_at_once_with_one_line(
+  tmp_path, monkeypatch, refused, mistake
+):
+  monkeypatch.chdir(tmp_path)
   (tmp_path / 'file').touch()
-  mistakes = {
-    '--algorithms=promp,prompt': 'promp_taypo2, promp_taypo3, vpg_maml',
-    '--algorithms=': '--algorithms: got none',
-    '--algorithms=promp,promp': 'promp is there twice',
-    '--algorithms=promp:reuze=2': 'no such field',
-    '--algorithms=promp:reuse=many': "reuse: got 'many', need an integer",
-    '--algorithms=promp:num_outer_epochs=x': 'need int',
-    '--environments=navigation_3d': 'navigation_2d, tabular_mdp',
-    '--environments=navigation_2d,navigation_2d': 'is there twice',
-    '--environment_options={"size": 3}': 'no option size',
-    '--seeds=0,0': '--seeds: 0 is there twice',
-    '--seeds=x': 'need integers such as 0,1,2',
-    '--seeds=-1': 'need no negative number',
-    '--num_seeds=0': '--num_seeds: got 0',
-    '--seed=3': 'use --seeds',
-    '--resume': 'begun runs always go on',
-    '--eval_every=0': '--eval_every: got 0',
-    '--num_parallel=0': '--num_parallel: got 0',
-    '--confidence=1': 'need a number in (0, 1)',
-    '--reference=vpg_maml': "'vpg_maml' is not among the algorithms",
-    '--config.foo=1': 'no such field',
-    '--output=file/below': 'cannot write to the output directory',
-    '--only_report': 'there is no such run',
-  }
-  found = _compare(
-    tmp_path, compilation_cache, *[[mistake] for mistake in mistakes]
-  )
-  for (message, out), (mistake, expected) in zip(
-    found, mistakes.items(), strict=True
-  ):
-    assert isinstance(message, str) and expected in message, (mistake, message)
-    assert message.startswith('compare: ') and '\n' not in message
-    assert not out
+  # One of the flags has a space in it.
+  arguments = mistake.split(' --')
+  arguments[1:] = [f'--{x}' for x in arguments[1:]]
+  assert _MISTAKES[mistake] in refused('compare', *arguments)
   assert not list(tmp_path.glob('results/compare/*'))
+
+
+def test_a_report_of_tables_is_not_of_a_part_of_them(tmp_path, refused):
+  for name in ('curves.csv', 'final_returns.csv', 'versions.json'):
+    (tmp_path / name).write_bytes((_COMMITTED / name).read_bytes())
+  message = refused(
+    'compare', f'--output={tmp_path}', '--only_report', '--seeds=0'
+  )
+  assert message.startswith('--seeds: no runs are stored in ')

@@ -5,37 +5,26 @@ import pytest
 
 from acme_metarl import presets
 from acme_metarl.launchers.comparison import curve_figure, learning_curves
-from acme_metarl.launchers.runs import outputs
+from acme_metarl.launchers.runs import plotting
 
 
-@pytest.fixture(name='drawn')
-def _drawn(monkeypatch):
-  """Figures as they would be written, laid out."""
-  figures = []
-
-  def keep(path, figure):
-    del path
-    figure.draw_without_rendering()
-    figures.append(figure)
-
-  monkeypatch.setattr(outputs, 'write_figure', keep)
-  return figures
-
-
-def _seed(is_finished):
+def _seed(is_finished=True, after=(0.0, 1.0, 2.0), seed=0):
+  points = np.arange(len(after))
+  after = np.array(after)
   return learning_curves.Curve(
-    0, is_finished, *[np.arange(3)] * 2, *[np.arange(3.0)] * 2
+    seed, is_finished, points, points * 1000, after - 1, after
   )
 
 
 @pytest.mark.parametrize('num_algorithms', [1, 4, 8])
 @pytest.mark.parametrize('is_finished', [True, False])
-def test_the_legend_fits(drawn, num_algorithms, is_finished):
+def test_the_legend_fits(tmp_path, num_algorithms, is_finished):
   labels = presets.names()[:num_algorithms]
-  curve_figure.draw(
-    'x.png', 'navigation_2d', {x: [_seed(is_finished)] * 2 for x in labels}
+  figure = curve_figure.draw(
+    tmp_path / 'x.png',
+    'navigation_2d',
+    {x: [_seed(is_finished)] * 2 for x in labels},
   )
-  (figure,) = drawn
   (legend,) = figure.legends
   box = legend.get_window_extent()
   assert figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1
@@ -43,3 +32,63 @@ def test_the_legend_fits(drawn, num_algorithms, is_finished):
   texts = [text.get_text() for text in legend.get_texts()]
   assert len(texts) == num_algorithms
   assert all(('unfinished' in text) != is_finished for text in texts)
+
+
+def test_curves_are_means_and_bands_deviations_over_seeds(tmp_path):
+  path = tmp_path / 'x.png'
+  figure = curve_figure.draw(
+    path,
+    'half_cheetah_direction',
+    {'promp': [_seed(after=(0.0, 2.0, 8.0)), _seed(after=(2.0, 4.0, 4.0))]},
+  )
+  assert path.exists()
+  (axes,) = figure.axes
+  (line,), (band,) = axes.lines, axes.collections
+  np.testing.assert_array_equal(
+    line.get_data(), [[0, 1000, 2000], [1.0, 3.0, 6.0]]
+  )
+  box = band.get_paths()[0].get_extents()
+  # A sample's standard deviations: sqrt(2), sqrt(2) and sqrt(8).
+  np.testing.assert_allclose((box.y0, box.y1), (1 - np.sqrt(2), 6 + np.sqrt(8)))
+  assert line.get_label() == 'PROMP'
+  assert axes.get_title() == 'half cheetah direction, mean ± std of 2 seeds'
+  assert axes.get_xlabel() == 'environment steps'
+  assert axes.get_ylabel() == 'return after adaptation'
+
+
+def test_where_some_seeds_are_missing_the_mean_is_dotted(tmp_path):
+  figure = curve_figure.draw(
+    tmp_path / 'x.png',
+    'navigation_2d',
+    {'promp': [_seed(), _seed(False, (4.0, 5.0))]},
+  )
+  (axes,) = figure.axes
+  whole, rest = axes.lines
+  np.testing.assert_array_equal(whole.get_data(), [[0, 1000], [2.0, 3.0]])
+  # On from where all of them are.
+  np.testing.assert_array_equal(rest.get_data(), [[1000, 2000], [3.0, 2.0]])
+  assert rest.get_linestyle() == ':'
+  assert whole.get_label() == 'PROMP (unfinished)'
+
+
+def test_a_single_seed_has_no_band(tmp_path):
+  figure = curve_figure.draw(tmp_path / 'x.png', 'x', {'promp': [_seed()]})
+  (axes,) = figure.axes
+  assert not axes.collections
+  assert axes.get_title() == 'x, one seed'
+
+
+def test_presets_look_the_same_in_every_figure():
+  alone = curve_figure.looks(['promp_taypo2'])
+  labels = ['promp', 'promp+reuse=2', 'promp_taypo2', 'promp+reuse=4']
+  among = curve_figure.looks(labels)
+  assert alone['promp_taypo2'] == among['promp_taypo2']
+  assert len({look.color for look in among.values()}) == 4
+  assert among['promp+reuse=4'].label == 'PROMP, reuse 4'
+
+
+def test_many_variants_can_be_told_apart():
+  labels = ['promp', *(f'promp+reuse={i}' for i in range(12))]
+  found = curve_figure.looks(labels).values()
+  assert len({(look.color, look.linestyle) for look in found}) == 13
+  assert all(isinstance(look, plotting.Style) for look in found)

@@ -1,6 +1,7 @@
 """Which processes make the runs of a comparison."""
 
 import dataclasses
+import json
 import sys
 
 import pytest
@@ -11,14 +12,14 @@ from acme_metarl.launchers.runs import config as run_config
 
 
 def _runs(tmp_path, label='promp', seeds=(0, 1, 2), reuse=1, **fields):
-  config = run_config.RunConfig(**fields)
-  agent = dataclasses.replace(config.agent, reuse=reuse)
+  config = run_config.RunConfig(agent={'reuse': reuse}, **fields)
   return [
     stored_runs.Run(
+      config.environment,
       label,
-      dataclasses.replace(config, agent=agent, seed=seed),
-      tmp_path / config.environment / label / f'seed_{seed}',
-      ('--horizon=5',),
+      dataclasses.replace(config, seed=seed),
+      tmp_path,
+      ('--tensorboard',),
     )
     for seed in seeds
   ]
@@ -38,17 +39,37 @@ def _make(runs, runner=job_making.AUTO):
 
 
 def test_new_seeds_share_a_process(tmp_path):
-  (job,) = _make(_runs(tmp_path))
+  runs = _runs(tmp_path)
+  (job,) = _make(runs)
   assert job.name == 'navigation_2d/promp/seed_0 … 2'
+  directory = tmp_path / 'runs' / 'navigation_2d' / 'promp'
   assert job.command == (
     sys.executable,
     '-m',
     'acme_metarl.launchers.train_on_device',
-    '--horizon=5',
+    f'--config_file={directory / "config.json"}',
+    '--tensorboard',
     '--seed=0',
-    f'--logdir={tmp_path / "navigation_2d" / "promp"}',
+    f'--logdir={directory}',
     '--num_seeds=3',
+  )
+  directory.mkdir(parents=True)
+  job.write_config()
+  values = json.loads((directory / 'config.json').read_text())
+  assert run_config.RunConfig.from_dict(values) == runs[0].config
+
+
+def test_a_run_that_has_begun_goes_on_as_far_as_is_asked_for(tmp_path):
+  (run,) = _runs(tmp_path, seeds=[3], eval_every=7)
+  _store(run, 50, stored_runs.TRAIN_ON_DEVICE)
+  (job,) = _make([run])
+  assert job.command[5:] == (
+    '--seed=3',
+    f'--logdir={run.directory}',
     '--resume',
+    f'--num_iterations={run.config.num_iterations}',
+    '--eval_every=7',
+    '--checkpoint_every=50',
   )
 
 

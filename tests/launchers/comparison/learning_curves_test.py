@@ -1,6 +1,5 @@
 """Statistics over seeds, by hand."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -21,21 +20,6 @@ def _curve(after, seed=0):
     before=after - 1,
     after=after,
   )
-
-
-def test_interval_is_students():
-  # Standard error 1 / sqrt(3); 97.5 % quantile for 2 degrees of freedom.
-  mean, low, high = learning_curves.interval([1.0, 2.0, 3.0], 0.95)
-  half = 4.302652729696142 / math.sqrt(3)
-  np.testing.assert_allclose(
-    [mean, low, high], [2, 2 - half, 2 + half], rtol=1e-9
-  )
-
-
-def test_interval_needs_two_values():
-  mean, low, high = learning_curves.interval([5.0], 0.95)
-  assert mean == 5 and math.isnan(low) and math.isnan(high)
-  assert all(math.isnan(x) for x in learning_curves.interval([], 0.95))
 
 
 def test_final_return_leaves_the_untrained_policy_out():
@@ -63,7 +47,7 @@ def test_statistics_at_each_iteration_are_over_who_came_to_it():
 
 
 def test_summary_compares_seed_by_seed():
-  reference, other = learning_curves.summary_rows(
+  reference, other = learning_curves.summarise(
     'somewhere',
     {
       'promp': [_curve([0, 1, 1], seed=0), _curve([0, 3, 3], seed=1)],
@@ -75,36 +59,54 @@ def test_summary_compares_seed_by_seed():
     },
     reference='promp',
     num_final=5,
-    confidence=0.95,
   )
-  assert math.isnan(reference['difference_mean'])
-  assert reference['final_return_mean'] == 2
-  assert reference['before_adaptation_mean'] == 1
-  assert reference['average_return_mean'] == 1.5
-  assert reference['num_unfinished'] == 0
+  assert reference.values == {
+    'final_return': [1, 3],
+    'before_adaptation': [0, 2],
+    'average_return': [0.75, 2.25],
+    'difference': [],
+  }
+  assert reference.num_unfinished == 0
   # The third seed has no partner; the others are better by 1 and by 3.
-  assert other['difference_mean'] == 2
+  assert other.values['difference'] == [1, 3]
+  assert (other.num_seeds, other.num_unfinished) == (3, 1)
+  assert other.num_iterations == 10
+
+
+def test_rows_have_means_and_intervals():
+  summary = learning_curves.Summary(
+    'somewhere',
+    'promp',
+    0,
+    20,
+    {
+      'final_return': [1.0, 2.0, 6.0],
+      'before_adaptation': [1.0, 3.0],
+      'average_return': [1.0],
+      'difference': [],
+    },
+  )
+  row = summary.row(0.95)
+  assert row['num_seeds'] == 3
+  assert row['final_return_mean'] == row['final_return_iqm'] == 3
+  assert row['final_return_iqm_low'] == 1 and row['final_return_iqm_high'] == 6
   half = 12.706204736174698  # For 1 degree of freedom; standard error 1.
-  np.testing.assert_allclose(other['difference_low'], 2 - half, rtol=1e-9)
-  assert other['num_seeds'] == 3
-  assert other['num_unfinished'] == 1
-  assert other['num_iterations'] == 10
+  np.testing.assert_allclose(row['before_adaptation_low'], 2 - half, rtol=1e-9)
+  assert row['average_return_mean'] == 1
+  assert math.isnan(row['average_return_low'])
+  assert math.isnan(row['difference_mean'])
 
 
 def _run(tmp_path, label, seed, text, num_iterations=10):
-  directory = tmp_path / label / str(seed)
-  directory.mkdir(parents=True)
-  (directory / 'evaluation.csv').write_text(
+  config = run_config.RunConfig(seed=seed)
+  config = config.replace_algorithm(num_iterations=num_iterations)
+  run = stored_runs.Run('navigation_2d', label, config, tmp_path)
+  run.directory.mkdir(parents=True)
+  (run.directory / 'evaluation.csv').write_text(
     'iteration,environment_steps,wall_seconds,num_inner_steps_taken,'
     f'return_mean,return_stderr\n{text}'
   )
-  config = run_config.RunConfig(seed=seed)
-  algorithm = dataclasses.replace(
-    config.agent.algorithm, num_iterations=num_iterations
-  )
-  agent = dataclasses.replace(config.agent, algorithm=algorithm)
-  config = dataclasses.replace(config, agent=agent)
-  return stored_runs.Run(label, config, directory)
+  return run
 
 
 _EVALUATIONS = (
@@ -145,7 +147,8 @@ def test_curve_is_before_and_after_all_steps(tmp_path, cut):
   text = ''.join(lines[: len(lines) - cut])
   run = _run(tmp_path, 'promp', 3, text)
   rows = learning_curves.point_rows([run])
-  found = learning_curves.by_environment(rows, [run])
+  unfinished = set() if run.is_finished else {run.key}
+  found = learning_curves.by_environment(rows, unfinished)
   (curve,) = found['navigation_2d']['promp']
   assert curve.seed == 3
   assert curve.is_finished == (cut == 0)

@@ -1,6 +1,5 @@
 """Processes of a comparison: failures, signals, and who writes where."""
 
-import dataclasses
 import fcntl
 import json
 import os
@@ -52,12 +51,14 @@ def _quick(monkeypatch):
 
 def _job(tmp_path, seed, script):
   config = run_config.RunConfig(seed=seed)
-  algorithm = dataclasses.replace(config.agent.algorithm, num_iterations=5)
-  agent = dataclasses.replace(config.agent, algorithm=algorithm)
-  config = dataclasses.replace(config, agent=agent)
-  run = stored_runs.Run('promp', config, tmp_path / f'seed_{seed}')
+  config = config.replace_algorithm(num_iterations=5)
+  run = stored_runs.Run('navigation_2d', 'promp', config, tmp_path)
   command = (sys.executable, '-c', script, str(run.directory))
   return job_making.Job((run,), 'train', command)
+
+
+def _directory(tmp_path, seed):
+  return tmp_path / 'runs' / 'navigation_2d' / 'promp' / f'seed_{seed}'
 
 
 def _execute(jobs, num_parallel=1):
@@ -78,10 +79,12 @@ def test_one_failure_does_not_end_the_others(tmp_path, capfd):
   err = capfd.readouterr().err
   assert 'no idea' in err and 'seed_1: done' in err
   assert 'at work' not in err  # Is in the log.
-  assert (tmp_path / 'seed_1' / 'output.log').read_text() == 'at work\n'
-  (made_by,) = json.loads((tmp_path / 'seed_1' / 'made_by.json').read_text())
+  assert (_directory(tmp_path, 1) / 'output.log').read_text() == 'at work\n'
+  (made_by,) = json.loads(
+    (_directory(tmp_path, 1) / 'made_by.json').read_text()
+  )
   assert made_by['versions']['jax']
-  assert 'acme_metarl.launchers.compare' in made_by['command']
+  assert made_by['command']
 
 
 def test_processes_share_the_cores_out(tmp_path):
@@ -96,7 +99,7 @@ def test_processes_share_the_cores_out(tmp_path):
   def cores_of(num_jobs, num_parallel):
     assert not _execute(jobs[:num_jobs], num_parallel).failures
     texts = [
-      (tmp_path / f'seed_{i}' / 'cores').read_text() for i in range(num_jobs)
+      (_directory(tmp_path, i) / 'cores').read_text() for i in range(num_jobs)
     ]
     return [{int(core) for core in text.split()} for text in texts]
 
@@ -126,23 +129,23 @@ def _signal_when(paths, *numbers):
 
 def test_ctrl_c_asks_the_running_ones_to_stop(tmp_path, capfd):
   jobs = [_job(tmp_path, i, _WAITS) for i in range(3)]
-  begun = [tmp_path / f'seed_{i}' / 'begun' for i in (0, 1)]
+  begun = [_directory(tmp_path, i) / 'begun' for i in (0, 1)]
   thread = _signal_when(begun, signal.SIGINT)
   outcome = _execute(jobs, num_parallel=2)
   thread.join()
   assert outcome.signal_name == 'SIGINT'
   assert not outcome.failures
-  assert [(tmp_path / f'seed_{i}' / 'stopped').exists() for i in (0, 1)] == [
+  assert [(_directory(tmp_path, i) / 'stopped').exists() for i in (0, 1)] == [
     True,
     True,
   ]
-  assert not (tmp_path / 'seed_2').exists()
+  assert not _directory(tmp_path, 2).exists()
   assert 'Stopping' in capfd.readouterr().err
 
 
 def test_a_second_ctrl_c_ends_them_at_once(tmp_path):
   job = _job(tmp_path, 0, _IGNORES)
-  begun = [tmp_path / 'seed_0' / 'begun']
+  begun = [_directory(tmp_path, 0) / 'begun']
   thread = _signal_when(begun, signal.SIGINT, signal.SIGINT)
   with pytest.raises(KeyboardInterrupt):
     _execute([job])
@@ -153,7 +156,7 @@ def test_a_second_ctrl_c_ends_them_at_once(tmp_path):
 
 def test_two_processes_do_not_make_the_same_run(tmp_path):
   job = _job(tmp_path, 0, _FINISHES)
-  job.log.parent.mkdir()
+  job.log.parent.mkdir(parents=True)
   with open(job.log, 'ab') as log:
     fcntl.flock(log, fcntl.LOCK_EX)
     outcome = _execute([job])

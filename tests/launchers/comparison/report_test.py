@@ -1,31 +1,23 @@
-"""Tables and figures of a comparison."""
+"""Tables of a comparison, and what they say."""
 
-import dataclasses
 import json
+import pathlib
+import shutil
 import sys
 
 import pytest
 
-from acme_metarl.launchers.comparison import (
-  curve_figure,
-  report,
-  stored_runs,
-)
+from acme_metarl.launchers.comparison import report, stored_runs
 from acme_metarl.launchers.runs import config as run_config
-from acme_metarl.launchers.runs import plotting, tables
+from acme_metarl.launchers.runs import tables
 
 _SETTINGS = report.Settings('promp', num_final=1, confidence=0.95)
 
 
 def _run(output, label, seed, returns, environment='navigation_2d'):
   config = run_config.RunConfig(environment=environment, seed=seed)
-  algorithm = dataclasses.replace(config.agent.algorithm, num_iterations=20)
-  agent = dataclasses.replace(config.agent, algorithm=algorithm)
-  run = stored_runs.Run(
-    label,
-    dataclasses.replace(config, agent=agent),
-    output / 'runs' / environment / label / f'seed_{seed}',
-  )
+  config = config.replace_algorithm(num_iterations=20)
+  run = stored_runs.Run(environment, label, config, output)
   run.directory.mkdir(parents=True)
   rows = [
     f'{10 * i},{1000 * i},1,{stage},{value - 1 + stage},0.1'
@@ -50,20 +42,33 @@ def runs(tmp_path):
   ]
 
 
-def test_writes_everything(tmp_path, runs):
-  text = report.write(tmp_path, runs, _SETTINGS)
-  assert text == (tmp_path / 'final_returns.md').read_text()
-  lines = [
+def _write(output, runs):
+  return report.write(output, report.points_of_runs(runs), _SETTINGS)
+
+
+def _words(text):
+  return [
     ' '.join(line.replace('|', ' ').split()) for line in text.splitlines()
   ]
-  # Means of 2 and 4, at standard error 1.
+
+
+def test_writes_everything(tmp_path, runs):
+  text = _write(tmp_path, runs)
+  assert text == (tmp_path / 'final_returns.md').read_text()
+  lines = _words(text)
+  # Every seed, as there are two.
   assert (
-    'PROMP 2 20 2.000 [-10.71, 14.71] 3.000 [-9.706, 15.71]'
-    ' 1.500 [-4.853, 7.853]' in lines
+    'PROMP 2 20 2.000 (1.000, 3.000) 3.000 (2.000, 4.000) 1.500 (1.000, 2.000)'
+    in lines
   )
-  (maml,) = [line for line in lines if line.startswith('TRPO-MAML, max kl 0.1')]
-  assert maml.startswith('TRPO-MAML, max kl 0.1 2 10 (!) 9.500 ')
+  assert (
+    'TRPO-MAML, max kl 0.1 2 10 (!) 9.500 (19.00, 0.000) 10.50 (20.00, 1.000)'
+    ' 3.000 (5.500, 0.500) 7.500 (18.00, -3.000)' in lines
+  )
   assert 'PROMP 1 0 (!) 4.000 5.000' in lines
+  assert 'TRPO-MAML, max kl 0.1 1 of 2' in lines  # Over all environments.
+  assert 'Parentheses: every seed.' in text
+  assert 'Brackets' not in text and 'Middle half' not in text
   assert 'Not evaluated yet: navigation_2d/trpo_maml+max_kl=0.1/seed_2' in text
   assert '(!) Some of the seeds have not come to their end' in text
 
@@ -73,14 +78,69 @@ def test_writes_everything(tmp_path, runs):
   assert [float(row['final_return_mean']) for row in finals] == [10.5, 3, 5]
   assert finals[2]['final_return_low'] == ''
   for environment in ('navigation_2d', 'tabular_mdp'):
-    assert (tmp_path / f'{environment}.png').stat().st_size > 5000
+    assert (tmp_path / f'{environment}.png').exists()
+
+
+def test_four_seeds_have_intervals_and_a_middle_half(tmp_path):
+  finals = (1, 2, 4, 100)
+  runs = [_run(tmp_path, 'promp', i, [0, 0, x]) for i, x in enumerate(finals)]
+  text = _write(tmp_path, runs)
+  line = next(line for line in _words(text) if line.startswith('PROMP'))
+  # Standard error 24.42, and 3.182 of it on either side of the mean.
+  assert '26.75 [-50.98, 104.5]' in line
+  assert ' 3.000 [' in line  # The mean of 2 and 4.
+  assert '95% intervals over seeds' in text and '"Middle half"' in text
+  assert 'Parentheses' not in text
+
+
+def test_tables_are_enough_to_write_them_again(tmp_path, runs):
+  first = _write(tmp_path, runs[:4])
+  names = ('curves.csv', 'final_returns.csv', 'final_returns.md')
+  before = {name: (tmp_path / name).read_bytes() for name in names}
+  made_by = json.loads((tmp_path / 'versions.json').read_text())
+  shutil.rmtree(tmp_path / 'runs')
+  points = report.points_of_tables(tmp_path)
+  assert points.unfinished == {('navigation_2d', 'trpo_maml+max_kl=0.1', 1)}
+  assert report.write(tmp_path, points, _SETTINGS) == first
+  assert {name: (tmp_path / name).read_bytes() for name in names} == before
+  # What made the runs is not forgotten.
+  again = json.loads((tmp_path / 'versions.json').read_text())
+  assert again['runs'] == made_by['runs']
+  assert again['made_elsewhere'] == made_by['made_elsewhere']
+
+
+def test_refuses_what_is_no_report(tmp_path):
+  with pytest.raises(ValueError, match='no run in .*, nor curves.csv'):
+    report.points_of_tables(tmp_path)
+
+
+_RESULTS = pathlib.Path(__file__).parents[3] / 'launchers' / 'results'
+
+
+@pytest.mark.parametrize(
+  'name', sorted(x.parent.name for x in _RESULTS.glob('*/final_returns.md'))
+)
+def test_stored_tables_are_made_again_byte_for_byte(tmp_path, name, call_main):
+  stored = _RESULTS / name
+  for path in stored.iterdir():
+    shutil.copy(path, tmp_path)
+  made_by = json.loads((stored / 'versions.json').read_text())['report']
+  arguments = [
+    x
+    for x in made_by['command'].split()
+    if x.startswith(('--reference=', '--num_final_evaluations='))
+  ]
+  call_main('compare', f'--output={tmp_path}', '--only_report', *arguments)
+  for file in ('curves.csv', 'final_returns.csv', 'final_returns.md'):
+    assert (tmp_path / file).read_bytes() == (stored / file).read_bytes(), file
 
 
 def test_says_what_made_it(tmp_path, runs, monkeypatch):
   here = tmp_path / 'here'
   here.mkdir()
   monkeypatch.chdir(here)
-  monkeypatch.setattr(sys, 'argv', ['x', f'--output={here}/out', '--seeds=1,2'])
+  arguments = [f'--output={here}/out', '--seeds=1,2']
+  monkeypatch.setattr(sys, 'argv', ['compare', *arguments])
   entry = {'command': 'some command', 'versions': {'jax': '0'}}
   for run, command in zip(
     runs[:2], ('some command', f'some {here}/command'), strict=True
@@ -88,11 +148,9 @@ def test_says_what_made_it(tmp_path, runs, monkeypatch):
     (run.directory / 'made_by.json').write_text(
       json.dumps([{**entry, 'command': command}])
     )
-  report.write(tmp_path, runs, _SETTINGS)
+  _write(tmp_path, runs)
   origin = json.loads((tmp_path / 'versions.json').read_text())
-  assert origin['report']['command'] == (
-    'python -m acme_metarl.launchers.compare --output=out --seeds=1,2'
-  )
+  assert origin['report']['command'].endswith(' --output=out --seeds=1,2')
   assert origin['report']['versions']['python'].startswith('3.')
   assert origin['runs'] == [
     {
@@ -105,20 +163,4 @@ def test_says_what_made_it(tmp_path, runs, monkeypatch):
 
 def test_nothing_to_report(tmp_path):
   with pytest.raises(ValueError, match='no run in .* has an evaluation yet'):
-    report.write(tmp_path, [], _SETTINGS)
-
-
-def test_presets_look_the_same_in_every_figure():
-  alone = curve_figure.looks(['promp_taypo2'])
-  labels = ['promp', 'promp+reuse=2', 'promp_taypo2', 'promp+reuse=4']
-  among = curve_figure.looks(labels)
-  assert alone['promp_taypo2'] == among['promp_taypo2']
-  assert len({look.color for look in among.values()}) == 4
-  assert among['promp+reuse=4'].label == 'PROMP, reuse 4'
-
-
-def test_many_variants_can_be_told_apart():
-  labels = ['promp', *(f'promp+reuse={i}' for i in range(12))]
-  found = curve_figure.looks(labels).values()
-  assert len({(look.color, look.linestyle) for look in found}) == 13
-  assert all(isinstance(look, plotting.Style) for look in found)
+    _write(tmp_path, [])

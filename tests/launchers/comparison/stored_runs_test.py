@@ -23,12 +23,16 @@ def _store(directory, config, evaluations=''):
   )
 
 
+def _network(observation_spec, action_spec):
+  """Is not called."""
+
+
 def _with_iterations(config, num_iterations):
-  algorithm = dataclasses.replace(
-    config.agent.algorithm, num_iterations=num_iterations
-  )
-  agent = dataclasses.replace(config.agent, algorithm=algorithm)
-  return dataclasses.replace(config, agent=agent)
+  return config.replace_algorithm(num_iterations=num_iterations)
+
+
+def _run(output, config):
+  return stored_runs.Run(config.environment, 'promp', config, output)
 
 
 @pytest.mark.parametrize(
@@ -76,26 +80,25 @@ def test_how_far_and_how_often_is_no_difference():
   one = _config()
   other = _config(eval_every=3, checkpoint_every=7)
   assert not stored_runs.differences(one, _with_iterations(other, 3))
-  different = stored_runs.differences(one, _config(seed=2, algorithm='promp'))
+  different = stored_runs.differences(one, _config(seed=2, preset='promp'))
   assert different == (
-    "algorithm is 'promp_taypo2' there, not 'promp'; seed is 0 there, not 2"
+    "preset is 'promp_taypo2' there, not 'promp'; seed is 0 there, not 2"
   )
 
 
 def test_refuses_another_run_in_the_same_place(tmp_path):
-  _store(tmp_path / 'run', _config())
-  stored_runs.check_stored(
-    stored_runs.Run('promp', _config(), tmp_path / 'run')
-  )
-  other = stored_runs.Run('promp', _config(seed=3), tmp_path / 'run')
-  with pytest.raises(ValueError, match='seed is 0 there, not 3'):
+  run = _run(tmp_path, _config())
+  _store(run.directory, _config())
+  stored_runs.check_stored(run)
+  other = dataclasses.replace(run, config=_config(eval_every=3, preset='promp'))
+  with pytest.raises(ValueError, match="preset is 'promp_taypo2' there, not"):
     stored_runs.check_stored(other)
 
 
 def test_refuses_to_repeat_a_finished_run_without_checkpoint(tmp_path):
   config = _with_iterations(_config(), 20)
-  _store(tmp_path / 'run', config, '20,9,1,0,1.5,\n20,9,1,1,2.5,\n')
-  finished = stored_runs.Run('promp', config, tmp_path / 'run')
+  finished = _run(tmp_path, config)
+  _store(finished.directory, config, '20,9,1,0,1.5,\n20,9,1,1,2.5,\n')
   assert finished.is_finished
   stored_runs.check_stored(finished)
   longer = dataclasses.replace(finished, config=_with_iterations(config, 30))
@@ -136,7 +139,7 @@ def test_finds_what_is_stored(tmp_path):
   ):
     _store(
       tmp_path / 'runs' / environment / algorithm / f'seed_{seed}',
-      _config(environment=environment, algorithm=algorithm, seed=seed),
+      _config(environment=environment, preset=algorithm, seed=seed),
     )
 
   def names(*selection):
@@ -168,9 +171,26 @@ def test_refuses_to_mix_seeds_of_different_algorithms(tmp_path):
     stored_runs.stored(tmp_path, None, None, None, None)
 
 
+def test_reads_what_earlier_versions_have_stored(tmp_path):
+  values = _config().to_dict()
+  values['agent'] = {**values['agent'], 'algorithm': values['algorithm']}
+  values['algorithm'] = values.pop('preset')
+  (tmp_path / 'config.json').write_text(json.dumps(values))
+  assert stored_runs.stored_config(tmp_path) == _config()
+
+
+def test_imports_what_is_given_only(tmp_path):
+  config = _config(network=_network)
+  _store(tmp_path / 'run', config)
+  with pytest.raises(ValueError, match='network: the run has .*:_network'):
+    stored_runs.stored_config(tmp_path / 'run')
+  given = {config.to_dict()['network']: _network}
+  assert stored_runs.stored_config(tmp_path / 'run', given) == config
+
+
 def test_reads_what_train_has_stored(tmp_path):
   # Fields that came later have their defaults.
   values = _config().to_dict()
-  del values['agent']['algorithm']['compute_dtype']
+  del values['algorithm']['compute_dtype']
   (tmp_path / 'config.json').write_text(json.dumps(values))
   assert stored_runs.stored_config(tmp_path) == _config()
