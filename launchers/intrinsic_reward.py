@@ -20,8 +20,14 @@ from acme_metarl.launchers.studies import intrinsic_reward, study
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  """Makes the study that a command line asks for."""
-  study.main(argv, __doc__, intrinsic_reward.Config(), intrinsic_reward.run)
+  """Makes the study that flags ask for, this process's by default."""
+  study.main(
+    'intrinsic_reward',
+    __doc__,
+    intrinsic_reward.Config(),
+    intrinsic_reward.run,
+    argv,
+  )
 
 
 if __name__ == '__main__':

@@ -32,8 +32,14 @@ from acme_metarl.launchers.studies import meta_gradient_bias, study
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  """Makes the study that a command line asks for."""
-  study.main(argv, __doc__, meta_gradient_bias.Config(), meta_gradient_bias.run)
+  """Makes the study that flags ask for, this process's by default."""
+  study.main(
+    'meta_gradient_bias',
+    __doc__,
+    meta_gradient_bias.Config(),
+    meta_gradient_bias.run,
+    argv,
+  )
 
 
 if __name__ == '__main__':

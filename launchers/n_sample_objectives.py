@@ -21,9 +21,13 @@ from acme_metarl.launchers.studies import n_sample_objectives, study
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  """Makes the study that a command line asks for."""
+  """Makes the study that flags ask for, this process's by default."""
   study.main(
-    argv, __doc__, n_sample_objectives.Config(), n_sample_objectives.run
+    'n_sample_objectives',
+    __doc__,
+    n_sample_objectives.Config(),
+    n_sample_objectives.run,
+    argv,
   )
 
 

@@ -29,8 +29,14 @@ from acme_metarl.launchers.studies import prisoners_dilemma, study
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  """Makes the study that a command line asks for."""
-  study.main(argv, __doc__, prisoners_dilemma.Config(), prisoners_dilemma.run)
+  """Makes the study that flags ask for, this process's by default."""
+  study.main(
+    'prisoners_dilemma',
+    __doc__,
+    prisoners_dilemma.Config(),
+    prisoners_dilemma.run,
+    argv,
+  )
 
 
 if __name__ == '__main__':

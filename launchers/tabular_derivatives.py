@@ -20,13 +20,14 @@ from acme_metarl.launchers.studies import study, tabular_derivatives
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-  """Makes the study that a command line asks for."""
+  """Makes the study that flags ask for, this process's by default."""
   study.main(
-    argv,
+    'tabular_derivatives',
     __doc__,
     tabular_derivatives.Config(),
     tabular_derivatives.run,
-    'results/figure1',
+    argv,
+    output='results/figure1',
   )
 
 

@@ -1,11 +1,12 @@
 """Flags of a dataclass: one a field, of its type, default and description.
 
-    (config,) = parse(sys.argv, __doc__, Config())
+    define(Config(), values)
+    values(sys.argv)
+    config = read(Config(), values)
 
 knows `--num_trials=3 --epsilons=.1,.2` if `Config` has fields `num_trials: int`
 and `epsilons: tuple[float, ...]`. What its `Attributes:` say of them
-is what `--help` says. Nothing global is defined, so that any number of such
-commands can run in one process. A field may be a bool, int, float, str, a
+is what `--help` says. A field may be a bool, int, float, str, a
 `Literal` of strings, a tuple of one of these, or one of these or None.
 """
 
@@ -13,7 +14,6 @@ from collections.abc import Sequence
 import dataclasses
 import inspect
 import re
-import sys
 import types
 import typing
 from typing import Any
@@ -67,7 +67,9 @@ def convert(text: str, hint: Any) -> Any:
     return text
   if typing.get_origin(kind) is tuple:
     (item, *_) = typing.get_args(kind)
-    entries = [entry.strip() for entry in text.strip('()').split(',')]
+    if item is not str:
+      text = text.strip('()')
+    entries = [entry.strip() for entry in text.split(',')]
     try:
       return tuple(item(entry) for entry in entries if entry)
     except ValueError:
@@ -168,33 +170,3 @@ def read(
   names = {field.name for field in dataclasses.fields(defaults)} - set(skip)
   given = {name: values[name].value for name in names}
   return dataclasses.replace(defaults, **given)
-
-
-def parse(argv: Sequence[str], doc: str, *defaults: Any) -> tuple[Any, ...]:
-  """Reads a command line; `--help` shows the flags and ends the program.
-
-  Args:
-    argv: the name of the program, and flags.
-    doc: what the program does.
-    *defaults: instances of dataclasses whose fields have different names.
-
-  Returns:
-    An instance for each of `defaults`.
-
-  Raises:
-    ValueError: with a sentence for the user.
-  """
-  values = flags.FlagValues()
-  for one in defaults:
-    define(one, values, argv[0])
-  flags.DEFINE_bool('help', False, 'Show this.', values, argv[0])
-  try:
-    rest = values(list(argv))
-  except flags.Error as error:
-    raise ValueError(str(error)) from error
-  if values['help'].value:
-    print(f'{doc.strip()}\n\n{values.get_help()}')
-    sys.exit(0)
-  if len(rest) > 1:
-    raise ValueError(f'unexpected argument {rest[1]!r}; use flags only.')
-  return tuple(read(one, values) for one in defaults)

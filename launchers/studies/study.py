@@ -2,13 +2,12 @@
 
 from collections.abc import Callable, Sequence
 import dataclasses
-import logging
 import os
 import pathlib
 import sys
 from typing import Any
 
-from acme_metarl.launchers.runs import dataclass_flags, outputs
+from acme_metarl.launchers.runs import dataclass_flags, entry, outputs
 from acme_metarl.studies import derivative_accuracy
 
 # Rows or conditions so far, in the directory of results while it is made.
@@ -104,38 +103,42 @@ def write(
 
 
 def main(
-  argv: Sequence[str] | None,
+  name: str,
   doc: str,
   config: Any,
   run: Callable[[Any, str | os.PathLike[str]], list[str]],
+  argv: Sequence[str] | None = None,
   output: str = '',
 ) -> None:
-  """Makes a study as a command line asks for it, or ends with one sentence.
+  """Makes a study as flags ask for it, or ends with one sentence.
 
   Args:
-    argv: the command line; that of this process by default.
-    doc: of the main.
+    name: of the main.
+    doc: what `--help` says first.
     config: default settings of the study, a dataclass.
     run: given settings and a directory, makes the study there and returns the
       names of the files.
+    argv: flags; those of this process by default.
     output: the directory by default, `results/NAME` if not given.
   """
-  argv = sys.argv if argv is None else argv
-  name = pathlib.Path(argv[0]).stem
-  # Else JAX tells about every kind of device that is not there.
-  logging.getLogger('jax').setLevel(logging.WARNING)
-  try:
-    config, where = dataclass_flags.parse(
-      argv, doc, config, _Output(output or f'results/{name}')
-    )
+  defaults = config, _Output(output or f'results/{name}')
+
+  def define(values):
+    for one in defaults:
+      dataclass_flags.define(one, values, name)
+
+  def make(values, overrides):
+    for field in overrides:
+      raise ValueError(f'--config.{field}: a study has no such flags.')
+    settings, where = (dataclass_flags.read(x, values) for x in defaults)
     directory = outputs.writable_directory(where.output)
-  except ValueError as error:
-    sys.exit(f'{name}: {error}')
-  try:
-    *names, last = run(config, directory)
-  except OSError as error:
-    sys.exit(
-      f'{name}: cannot write to {str(directory)!r} ({error.strerror}); what '
-      'was saved before is still there.'
-    )
-  print(f'Wrote {", ".join(names)} and {last} to {directory}.')
+    try:
+      *names, last = run(settings, directory)
+    except OSError as error:
+      sys.exit(
+        f'{name}: cannot write to {str(directory)!r} ({error.strerror}); what '
+        'was saved before is still there.'
+      )
+    print(f'Wrote {", ".join(names)} and {last} to {directory}.')
+
+  entry.main(name, doc, define, make, argv)

@@ -119,7 +119,7 @@ def call_main():
     launcher = importlib.import_module(f'acme_metarl.launchers.{name}')
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-      launcher.main([name, *arguments])
+      launcher.main(arguments)
     return out.getvalue(), err.getvalue()
 
   return call
