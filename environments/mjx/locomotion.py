@@ -17,7 +17,7 @@ import numpy as np
 from acme_metarl import types as environment
 from acme_metarl.environments import action_scaling
 from acme_metarl.environments.mjx import physics
-from acme_metarl.environments.mujoco import definitions, locomotion, models
+from acme_metarl.environments.mujoco import definitions, models, tasks
 
 # What can be made on MJX.
 NAMES = (
@@ -29,8 +29,6 @@ NAMES = (
   'walker2d_direction',
   'walker2d_velocity',
 )
-# MuJoCo itself calls larger numbers a divergence (`mjMAXVAL`).
-_MAX_STATE = 1e10
 
 
 class State(NamedTuple):
@@ -50,8 +48,9 @@ class State(NamedTuple):
 class MjxLocomotion:
   """An `acme_metarl.environment.Environment` of one MuJoCo simulation.
 
-  A step whose physics diverges ends the episode: the state and the observation
-  before it, reward 0, discount 0, as in the CPU environments.
+  A step whose physics diverges shows the state before it and a reward of NaN,
+  by which whoever samples knows that the rollout has ended, masks it and counts
+  it.
 
   There are no contact forces in observations and rewards.
   """
@@ -128,7 +127,7 @@ class MjxLocomotion:
     reward = self._task.motion_reward(state.task, qpos[:2], velocity, control)
     # A NaN compares false.
     is_finite = jnp.isfinite(reward) & jnp.all(
-      jnp.abs(jnp.concatenate([qpos, qvel])) < _MAX_STATE
+      jnp.abs(jnp.concatenate([qpos, qvel])) < definitions.MAX_STATE
     )
     is_well = is_finite
     if self._task.is_well is not None:
@@ -140,7 +139,7 @@ class MjxLocomotion:
     )
     return state, environment.TimeStep(
       self._observe(state),
-      jnp.where(is_finite, reward, 0.0).astype(jnp.float32),
+      jnp.where(is_finite, reward, jnp.nan).astype(jnp.float32),
       is_well.astype(jnp.float32),
     )
 
@@ -161,7 +160,11 @@ class MjxLocomotion:
 
 
 def make(
-  name: str, *, solver_iterations: int = 6, line_search_iterations: int = 4
+  name: str,
+  *,
+  solver_iterations: int = 6,
+  line_search_iterations: int = 4,
+  impl: str = 'jax',
 ) -> MjxLocomotion:
   """Makes a locomotion environment on MJX.
 
@@ -169,12 +172,13 @@ def make(
     name: one of `NAMES`.
     solver_iterations: see `physics.SolverSettings`.
     line_search_iterations: likewise.
+    impl: likewise.
 
   Returns:
     The environment.
 
   Raises:
-    ValueError: on another name, or a number less than 1.
+    ValueError: on another name or implementation, or a number less than 1.
     ImportError: if MuJoCo and MJX do not go together.
   """
   if name not in NAMES:
@@ -182,8 +186,10 @@ def make(
       f"name: there is no {name!r} with backend='mjx'; there are "
       f'{", ".join(NAMES)}.'
     )
-  task = dataclasses.replace(locomotion.TASKS[name], contact=None)
-  settings = physics.SolverSettings(solver_iterations, line_search_iterations)
+  task = dataclasses.replace(tasks.TASKS[name], contact=None)
+  settings = physics.SolverSettings(
+    solver_iterations, line_search_iterations, impl
+  )
   return MjxLocomotion(name, task, settings)
 
 

@@ -3,7 +3,10 @@
 import contextlib
 import copy
 import dataclasses
+import functools
+from importlib import metadata
 import io
+import re
 
 import chex
 import jax
@@ -38,6 +41,11 @@ _PLANE_AND_CAPSULE = (
 # A capsule's axis of unit length, projected onto the floor, has a direction if
 # it is longer than this.
 _MIN_PROJECTION = 1e-6
+# The last release of mujoco-mjx that is known to need `_align_frames`.
+LAST_UNALIGNED_RELEASE = (3, 17)
+_IMPLEMENTATIONS = ('jax', 'warp')
+# Warp has room for so many contacts, of all rollouts of a batch together.
+_MAX_WARP_CONTACTS = 100_000
 # Of a free joint.
 _NUM_FREE_POSITIONS, _NUM_FREE_VELOCITIES = 7, 6
 
@@ -51,12 +59,19 @@ class SolverSettings:
       rollout of the batch has converged. 1 compiles to a program without a loop
       that waits for that, the fastest and least exact choice.
     line_search_iterations: always so many in each of them.
+    impl: MJX's implementation: `'jax'`, or `'warp'`, which needs the package
+      warp-lang and compiles its kernels for minutes when it first runs.
   """
 
   iterations: int = 6
   line_search_iterations: int = 4
+  impl: str = 'jax'
 
   def __post_init__(self):
+    if self.impl not in _IMPLEMENTATIONS:
+      raise ValueError(
+        f'impl: got {self.impl!r}, need one of {", ".join(_IMPLEMENTATIONS)}.'
+      )
     for name, value in (
       ('solver_iterations', self.iterations),
       ('line_search_iterations', self.line_search_iterations),
@@ -101,7 +116,8 @@ class Physics:
     model = copy.copy(model)
     model.opt.iterations = settings.iterations
     model.opt.ls_iterations = settings.line_search_iterations
-    self._model, self._data = _put(model)
+    self._impl = settings.impl
+    self._model, self._data = _put(model, settings.impl)
     # Traced once, however many times a program steps.
     self._jitted_step = jax.jit(self._step)
 
@@ -123,7 +139,10 @@ class Physics:
   def _step(self, qpos, qvel, control):
     model, data = jax.tree_util.tree_map(jnp.asarray, (self._model, self._data))
     data = data.replace(ctrl=control)
-    substep = self._rk4_substep if self._is_rk4 else _euler_substep
+    if self._impl != 'jax':
+      substep = _whole_substep
+    else:
+      substep = self._rk4_substep if self._is_rk4 else _euler_substep
 
     def body(carry, _):
       new = substep(model, data, *carry)
@@ -181,6 +200,13 @@ class Physics:
     )
 
 
+def _whole_substep(model, data, qpos, qvel, warm_start):
+  """MJX's own step, for implementations that cannot be taken apart."""
+  data = data.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warm_start)
+  data = mjx.step(model, data)
+  return data.qpos, data.qvel, data.qacc_warmstart
+
+
 def _euler_substep(model, data, qpos, qvel, warm_start):
   """One semi-implicit Euler step."""
   data = data.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warm_start)
@@ -194,13 +220,50 @@ def _forward(model, data):
   data = mjx.com_pos(model, data)
   data = mjx.crb(model, data)
   data = mjx.factor_m(model, data)
-  data = _align_frames(model, mjx.collision(model, data))
+  data = mjx.collision(model, data)
+  if _must_align_frames():
+    data = _align_frames(model, data)
   data = mjx.make_constraint(model, data)
   data = mjx.transmission(model, data)
   data = mjx.fwd_velocity(model, data)
   data = mjx.fwd_actuation(model, data)
   data = mjx.fwd_acceleration(model, data)
   return mjx.solve(model, data)
+
+
+@functools.cache
+def _must_align_frames() -> bool:
+  """Whether MJX lays contact frames otherwise than MuJoCo.
+
+  Known of the releases until now; a later one is tried.
+  """
+  release = re.findall(r'\d+', metadata.version('mujoco-mjx'))[:2]
+  if tuple(map(int, release)) <= LAST_UNALIGNED_RELEASE:
+    return True
+  return not mjx_aligns_frames()
+
+
+def mjx_aligns_frames() -> bool:
+  """Whether MJX's own contact frame of a steep capsule is along the capsule."""
+  model = mujoco.MjModel.from_xml_string(_STEEP_CAPSULE)
+  device_model = mjx.put_model(model, impl='jax')
+  with jax.ensure_compile_time_eval():
+    data = mjx.make_data(model, impl='jax')
+    data = mjx.kinematics(device_model, data)
+    data = mjx.collision(device_model, data)
+    # The capsule leans in the plane of x and z.
+    return bool(abs(data._impl.contact.frame[0, 1, 0]) > 0.99)
+
+
+# 15° off the normal: MJX 3.17 falls back to fixed axes within 30°.
+_STEEP_CAPSULE = """
+<mujoco><worldbody>
+  <geom type="plane" size="1 1 1"/>
+  <body pos="0 0 .5" euler="0 15 0">
+    <freejoint/><geom type="capsule" size=".1 .5"/>
+  </body>
+</worldbody></mujoco>
+"""
 
 
 def _align_frames(model, data):
@@ -256,15 +319,25 @@ def _check_joints(model: mujoco.MjModel) -> bool:
   return has_free_root
 
 
-def _put(model: mujoco.MjModel):
+def _put(model: mujoco.MjModel, impl: str):
   """The model and an empty state for MJX, as float32 numpy arrays."""
   try:
     on_device = mjx.put_model(model, impl='jax')
     data = mjx.make_data(model, impl='jax')
+    if impl == 'warp':
+      num_constraints = data._impl.efc_J.shape[0]
+      on_device = mjx.put_model(model, impl=impl)
+      data = mjx.make_data(
+        model, impl=impl, naconmax=_MAX_WARP_CONTACTS, njmax=num_constraints
+      )
   except (AttributeError, NotImplementedError, TypeError) as error:
     raise ImportError(
       f'mujoco-mjx cannot take a model of MuJoCo {mujoco.__version__} '
       f'({error}); install releases of both that belong together.'
+    ) from error
+  except RuntimeError as error:
+    raise ImportError(
+      f"impl='warp' needs the package warp-lang ({error})."
     ) from error
   return jax.tree_util.tree_map(_to_numpy, (on_device, data))
 

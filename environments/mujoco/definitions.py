@@ -8,6 +8,9 @@ from typing import Any
 import mujoco
 import numpy as np
 
+# MuJoCo itself calls larger numbers a divergence (`mjMAXVAL`).
+MAX_STATE = 1e10
+
 
 @dataclasses.dataclass(frozen=True)
 class Robot:

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from absl import logging
 from dm_env import specs
 import mujoco
 import numpy as np
@@ -15,9 +14,6 @@ from acme_metarl.environments.mujoco import (
   random_params,
   stepping,
 )
-
-# MuJoCo itself calls larger numbers a divergence (`mjMAXVAL`).
-_MAX_STATE = 1e10
 
 
 class PhysicsState(NamedTuple):
@@ -40,7 +36,7 @@ class LocomotionEnvironment:
 
   A rollout whose physics diverges ends there: its last finite observation,
   reward 0, discount 0, never a NaN. `diverged` says which the last step ended
-  so, `num_diverged` counts them over the environment's life.
+  so; the trial counts them.
 
   The bare state decides the future exactly: the solver starts every environment
   step cold. gymnasium's environments warm-start it from the previous step, so
@@ -88,7 +84,6 @@ class LocomotionEnvironment:
       )
     self._control_range = model.actuator_ctrlrange.T.copy()
     self._mass_fraction = model.body_mass / model.body_mass.sum()
-    self._num_diverged = 0
     self._batch_shape = None
     self._compiled_tasks = None
 
@@ -119,11 +114,6 @@ class LocomotionEnvironment:
   def dt(self) -> float:
     """Seconds per environment step."""
     return self._robot.frame_skip * self._model.opt.timestep
-
-  @property
-  def num_diverged(self) -> int:
-    """How many rollouts ended because their physics diverged, so far."""
-    return self._num_diverged
 
   @property
   def diverged(self) -> np.ndarray:
@@ -277,6 +267,10 @@ class LocomotionEnvironment:
     self._diverged = np.zeros(len(state), bool)
     self._observation = self._observe(state, fields)
     self._centre = self._mass_centre(fields)
+    return self._shown()
+
+  def _shown(self) -> np.ndarray:
+    """Observations `[G, B, ...]`, a copy."""
     return self._observation.reshape(*self._batch_shape, -1).copy()
 
   def _advance(self, index, control, reward, discount) -> None:
@@ -298,7 +292,7 @@ class LocomotionEnvironment:
       gain = gain.astype(np.float32)
       finite = (
         completed
-        & (np.abs(after).max(axis=1) < _MAX_STATE)
+        & (np.abs(after).max(axis=1) < definitions.MAX_STATE)
         & np.isfinite(observation).all(axis=1)
         & np.isfinite(gain)
       )
@@ -307,7 +301,7 @@ class LocomotionEnvironment:
       nq = self._model.nq
       well = finite & self._task.is_well(after[:, :nq], after[:, nq:])
     if not finite.all():
-      self._report_divergence(index, finite)
+      self._diverged[index] = ~finite
       after = np.where(finite[:, None], after, before)
       observation = np.where(
         finite[:, None], observation, self._observation[index]
@@ -349,14 +343,3 @@ class LocomotionEnvironment:
       cost = task.contact.cost * np.square(forces).sum(axis=1)
       reward -= np.minimum(cost, task.contact.max_cost)
     return reward
-
-  def _report_divergence(self, index, finite) -> None:
-    self._diverged[index] = ~finite
-    self._num_diverged += int(np.sum(~finite))
-    logging.warning(
-      '%d of %d simulations of %r diverged and were ended; %d so far.',
-      np.sum(~finite),
-      len(finite),
-      self._name,
-      self._num_diverged,
-    )

@@ -71,7 +71,27 @@ def num_usable_cpus() -> int:
   return os.cpu_count() or 1
 
 
-class NativeStepper:
+class _Clock:
+  """Sizes of the model, and what time it is after a step.
+
+  Args:
+    model: gives the sizes; the models stepped must be of the same sizes.
+    frame_skip: substeps in a control step.
+  """
+
+  def __init__(self, model: mujoco.MjModel, frame_skip: int):
+    self._sizes = _Sizes(model)
+    self._frame_skip = frame_skip
+    self._end_time = _START_TIME + frame_skip * model.opt.timestep
+    self._tolerance = model.opt.timestep / 2
+    self._capacity = 0
+
+  def _is_complete(self, time: np.ndarray) -> np.ndarray:
+    """Whether all substeps were taken, by the times afterwards."""
+    return np.abs(time - self._end_time) < self._tolerance
+
+
+class NativeStepper(_Clock):
   """All simulations in one call of `mujoco.rollout`, on a lasting thread pool.
 
   Args:
@@ -81,13 +101,9 @@ class NativeStepper:
   """
 
   def __init__(self, model: mujoco.MjModel, frame_skip: int, num_threads: int):
-    self._sizes = _Sizes(model)
-    self._frame_skip = frame_skip
-    self._end_time = _end_time(model, frame_skip)
-    self._tolerance = model.opt.timestep / 2
+    super().__init__(model, frame_skip)
     self._pool = rollout.Rollout(nthread=num_threads if num_threads > 1 else 0)
     self._data = [mujoco.MjData(model) for _ in range(num_threads)]
-    self._capacity = 0
 
   def forward(self, models, state):
     del models, state
@@ -112,9 +128,8 @@ class NativeStepper:
       nstep=self._frame_skip,
       state=trajectory,
     )
-    time = trajectory[:, -1, 0]
-    completed = np.abs(time - self._end_time) < self._tolerance
-    return Stepped(trajectory[:, -1, 1:], completed, {})
+    after = trajectory[:, -1]
+    return Stepped(after[:, 1:], self._is_complete(after[:, 0]), {})
 
   def close(self):
     self._pool.close()
@@ -129,7 +144,7 @@ class NativeStepper:
     self._capacity = num_simulations
 
 
-class ThreadedStepper:
+class ThreadedStepper(_Clock):
   """One `MjData` a thread, each simulation's row loaded into it in turn.
 
   After the substeps `mj_rnePostConstraint` computes the contact forces, which
@@ -151,16 +166,12 @@ class ThreadedStepper:
     num_threads: int,
     fields: Sequence[str],
   ):
-    self._sizes = _Sizes(model)
-    self._frame_skip = frame_skip
-    self._end_time = _end_time(model, frame_skip)
-    self._tolerance = model.opt.timestep / 2
+    super().__init__(model, frame_skip)
     self._names = tuple(fields)
     self._workers = [_Worker(model, fields) for _ in range(num_threads)]
     self._pool = (
       futures.ThreadPoolExecutor(num_threads) if num_threads > 1 else None
     )
-    self._capacity = 0
 
   def forward(self, models, state):
     self._run(models, state, None)
@@ -169,7 +180,7 @@ class ThreadedStepper:
   def step(self, models, state, control):
     self._run(models, state, control)
     after = self._state[: len(state)]
-    completed = np.abs(after[:, 0] - self._end_time) < self._tolerance
+    completed = self._is_complete(after[:, 0])
     return Stepped(after[:, 1:], completed, self._fields(len(state)))
 
   def close(self):
@@ -272,7 +283,3 @@ class _Sizes:
         f'({self.full} numbers for nq={model.nq}, nv={model.nv}): models with '
         'activations or plugins cannot be stepped here.'
       )
-
-
-def _end_time(model: mujoco.MjModel, frame_skip: int) -> float:
-  return _START_TIME + frame_skip * model.opt.timestep

@@ -20,8 +20,8 @@ from acme_metarl.environments.mjx import locomotion, physics
 from acme_metarl.environments.mujoco import (
   environment,
   task_distributions,
+  tasks,
 )
-from acme_metarl.environments.mujoco import locomotion as mujoco_locomotion
 
 NUM_ROLLOUTS, HORIZON = 8, 20
 FAST = ('half_cheetah_direction', 'half_cheetah_velocity')
@@ -122,9 +122,9 @@ def _is_same_release():
 @pytest.mark.parametrize('name', locomotion.NAMES)
 def test_rewards_are_those_of_the_host(name):
   """The very functions that the host calls, given JAX's arrays."""
-  task = mujoco_locomotion.TASKS[name]
+  task = tasks.TASKS[name]
   rng = np.random.default_rng(0)
-  tasks, position, velocity, control = (
+  goals, position, velocity, control = (
     rng.normal(size=shape).astype(np.float32)
     for shape in ((9, *task.task_shape), (9, 2), (9, 2), (9, 6))
   )
@@ -137,7 +137,7 @@ def test_rewards_are_those_of_the_host(name):
       task.robot.observed_state(*arrays[4:]),
     )
 
-  arrays = (tasks, position, velocity, control, qpos, 9 * qpos)
+  arrays = (goals, position, velocity, control, qpos, 9 * qpos)
   expected = both(*arrays)
   jax.tree_util.tree_map(
     lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6),
@@ -170,7 +170,8 @@ def test_divergence_ends_the_rollout_with_finite_numbers():
   actions = _actions('half_cheetah_direction')[0]
   new_state, time_step = _compiled('half_cheetah_direction')[1](state, actions)
   np.testing.assert_array_equal(time_step.discount[:3], [0, 0, 1])
-  np.testing.assert_array_equal(time_step.reward[:2], 0)
+  # Whoever samples sees it by this, and masks the step.
+  np.testing.assert_array_equal(np.isnan(time_step.reward), [1, 1] + 6 * [0])
   np.testing.assert_array_equal(new_state.qpos[:2], before[:2])
   assert (new_state.qpos[2:] != before[2:]).any()
 
@@ -234,8 +235,8 @@ def test_meta_training_on_device():
   config = presets.make(
     'promp_taypo2',
     num_tasks=2,
-    num_rollouts=2,
-    horizon=3,
+    num_rollouts=5,
+    horizon=10,
     hidden_sizes=(4,),
     num_iterations=1,
     num_outer_epochs=1,
@@ -280,6 +281,59 @@ def test_a_fallen_walker_is_masked_on_device():
   assert np.isfinite(trials.observation).all()
 
 
+def test_divergence_is_counted_by_the_trial():
+  trial = environments.TrialEnvironment(
+    _environment('half_cheetah_direction'), 1, NUM_ROLLOUTS, 3, 0
+  )
+  trial.reset()
+  batch = trial.environment
+  velocity = np.array(batch._state.qvel)
+  velocity[0, 2, 3] = np.nan
+  batch._state = batch._state._replace(qvel=velocity)
+  time_step = trial.step(_actions('half_cheetah_direction')[:1])
+  mask = np.arange(NUM_ROLLOUTS) != 2
+  np.testing.assert_array_equal(time_step.observation.mask[0], mask)
+  assert np.isfinite(time_step.reward).all()
+  assert trial.num_diverged == 1
+
+
+def test_contact_frames_of_mjx():
+  """Where MJX lays them itself, the release that does can be named."""
+  release = tuple(map(int, metadata.version('mujoco-mjx').split('.')[:2]))
+  if release <= physics.LAST_UNALIGNED_RELEASE:
+    assert not physics.mjx_aligns_frames(), (
+      'the release is aligned: lower physics.LAST_UNALIGNED_RELEASE'
+    )
+  else:
+    assert physics.mjx_aligns_frames(), (
+      'this release is unaligned too: raise physics.LAST_UNALIGNED_RELEASE'
+    )
+
+
+def test_a_later_release_is_tried(monkeypatch):
+  monkeypatch.setattr(metadata, 'version', lambda name: '9.0.0')
+  for aligned in (True, False):
+    physics._must_align_frames.cache_clear()
+    monkeypatch.setattr(physics, 'mjx_aligns_frames', lambda a=aligned: a)
+    assert physics._must_align_frames() == (not aligned)
+  physics._must_align_frames.cache_clear()
+
+
+@pytest.mark.learning
+def test_warp_agrees_with_mujoco():
+  pytest.importorskip('warp', reason='needs the package warp-lang')
+  env = environments.make('half_cheetah_direction', backend='mjx', impl='warp')
+  state, _ = _reset('half_cheetah_direction')
+  host, _ = _on_host('half_cheetah_direction', state)
+  step = jax.jit(jax.vmap(env.step))
+  for action in _actions('half_cheetah_direction')[:3]:
+    state, new = step(state, action)
+    observation, reward, _ = host.step(action[:, None])
+    np.testing.assert_allclose(new.observation, observation[:, 0], atol=1e-3)
+    np.testing.assert_allclose(new.reward, reward[:, 0], atol=1e-3)
+  host.close()
+
+
 @pytest.mark.parametrize('name', ['hopper_params', 'humanoid_direction'])
 def test_a_name_without_an_mjx_version(name):
   with pytest.raises(ValueError, match='ant_goal') as info:
@@ -296,6 +350,8 @@ def test_a_name_without_an_mjx_version(name):
     (dict(solver_iterations=2), 'solver_iterations: got 2'),
     (dict(backend='mjx', solver_iterations=0), 'solver_iterations: got 0'),
     (dict(backend='mjx', line_search_iterations=1.5), 'line_search_iterations'),
+    (dict(backend='mjx', impl='cpp'), "impl: got 'cpp', need one of jax, warp"),
+    (dict(impl='jax'), "impl: got 'jax'"),
   ],
 )
 def test_options_that_do_not_fit(options, message):

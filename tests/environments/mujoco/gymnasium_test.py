@@ -92,7 +92,7 @@ def _play(ours, theirs, tasks, check_step, rng, action_scale=3.0):
     if not discount.all():
       ours.reset(tasks, NUM_ROLLOUTS, rng)
       start_together()
-  assert ours.num_diverged == 0
+  assert not ours.diverged.any()
 
 
 def _theirs(factory):

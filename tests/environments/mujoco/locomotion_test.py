@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from acme_metarl import environments
-from acme_metarl.environments.mujoco import locomotion
+from acme_metarl.environments.mujoco import locomotion, tasks
 
 # The published table: observation and action sizes, seconds per step, how far
 # start positions stray, standard deviation or range of start velocities.
@@ -96,8 +96,8 @@ def _actions(env, rng, scale=3.0):
 
 
 def test_table_is_complete():
-  assert set(TABLE) == set(locomotion.TASKS)
-  assert set(locomotion.TASKS) < set(environments.names())
+  assert set(TABLE) == set(tasks.TASKS)
+  assert set(tasks.TASKS) < set(environments.names())
 
 
 @pytest.mark.parametrize('name', TABLE)
@@ -270,7 +270,7 @@ def test_bounds_are_those_of_the_table():
     for index, value in qpos.items():
       positions[0, index] = value
     velocities = np.full((1, 6), qvel)
-    return locomotion.TASKS[name].is_well(positions, velocities)[0]
+    return tasks.TASKS[name].is_well(positions, velocities)[0]
 
   assert well('ant_direction', {2: 0.0}) and well('ant_direction', {2: 1.0})
   assert not well('ant_direction_2d', {2: np.nextafter(1.0, 2.0)})
@@ -287,7 +287,7 @@ def test_bounds_are_those_of_the_table():
   assert not well('hopper_params', {1: 1.0}, qvel=-100.0)
   assert not well('hopper_params', {1: 1.0, 4: 100.0})
   for name in ('half_cheetah_direction', 'half_cheetah_velocity', 'ant_goal'):
-    assert locomotion.TASKS[name].is_well is None
+    assert tasks.TASKS[name].is_well is None
 
 
 @pytest.mark.parametrize('name', TABLE)
