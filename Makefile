@@ -1,37 +1,72 @@
 # `make train` runs the main job, `make test` the tests; each makes the
-# environments it needs, once.
+# environments it needs, once. `make help` lists what else there is.
 
 PYTHON := .venv/bin/python
 MODERN := .venv-modern/bin/python
 WORKERS ?= 2
 # For example `make train FLAGS="--seed=1"`; `--help` lists them.
 FLAGS ?=
+PYTEST := -m pytest -q -n $(WORKERS) --dist worksteal
+# Of the library's own tests, those that the agent's versions of its
+# dependencies see as well; the newest see all.
+SMOKE := tests/acme_metarl/*_test.py \
+  tests/acme_metarl/evaluators/reductions_test.py \
+  tests/acme_metarl/meta/learner_test.py \
+  tests/acme_metarl/meta/task_loss_test.py \
+  tests/acme_metarl/on_device
 
-.PHONY: train test test-agent-stack test-modern lint check-learning requirements
+.PHONY: help train test test-fast test-agent-stack test-modern run-modern \
+  lint types check-learning check-mutations requirements
+
+help:
+	@echo 'make train            the main job; FLAGS="--seed=1" sets flags'
+	@echo 'make test             everything, on Python 3.10 and on the newest JAX'
+	@echo 'make test-fast        what takes no seconds, in under two minutes'
+	@echo 'make lint             format, style and types'
+	@echo 'make check-learning   tests that train for minutes'
+	@echo 'make check-mutations  do tests notice when a line is wrong?'
+	@echo 'make requirements     writes the pins of the agent stack anew'
 
 train: .venv/.ready
 	$(PYTHON) -m acme_metarl.launchers.train $(FLAGS)
 
+# The newest JAX last: where it is missing, the last line says so.
 test: lint test-agent-stack test-modern
 
-lint: .venv/.ready
+# One environment, and nothing that takes seconds: for whoever is at work.
+test-fast: lint
+	$(PYTHON) $(PYTEST) -m 'not slow and not learning' tests
+
+lint: .venv/.ready types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 
-test-agent-stack: .venv/.ready
-	$(PYTHON) -m pytest -q -n $(WORKERS) --dist loadfile tests
+types: .venv/.ready
+	$(PYTHON) -m mypy
 
-# The library alone, on the newest JAX, without Acme, Reverb and TensorFlow.
+test-agent-stack: .venv/.ready
+	$(PYTHON) $(PYTEST) tests/*_test.py tests/agents tests/environments \
+	  tests/launchers $(SMOKE)
+
+# The library, the environments, MJX, training on a device and what else needs
+# no Acme, on the newest JAX, without Acme, Reverb and TensorFlow.
 test-modern:
-	@if .ci/find_python 3.13 3.12 >/dev/null 2>&1; then \
-	  $(MAKE) .venv-modern/.ready && \
-	  $(MODERN) -m pytest -q -n $(WORKERS) --dist loadfile tests/acme_metarl; \
-	else \
-	  echo "No Python 3.12 or newer found: the library was tested on 3.10 only."; \
-	fi
+	@.ci/find_python 3.13 3.12 >/dev/null 2>&1 || { \
+	  echo 'INCOMPLETE: no Python 3.12 or newer was found, so nothing was' \
+	    'tested on the newest JAX.'; \
+	  test -z "$$CI"; \
+	}
+	@! .ci/find_python 3.13 3.12 >/dev/null 2>&1 || $(MAKE) run-modern
+
+run-modern: .venv-modern/.ready
+	$(MODERN) $(PYTEST) tests/acme_metarl tests/environments tests/launchers \
+	  tests/doctests_test.py tests/readme_test.py
 
 check-learning: .venv/.ready
 	$(PYTHON) -m pytest -q -m learning tests
+
+check-mutations: .venv/.ready
+	$(PYTHON) tests/mutations/check.py
 
 # Plain pip reads the pinned, hashed file; a change of it makes a new
 # environment. The stamp comes last, so an interrupted set-up starts afresh.
@@ -49,7 +84,6 @@ check-learning: .venv/.ready
 
 # Writes the pins of the agent stack anew.
 requirements: .venv/.ready
-	$(PYTHON) -m pip install -q uv
 	$(PYTHON) -m uv pip compile setup.py --extra agent --extra dev --upgrade \
 	  --generate-hashes --python-version 3.10 \
 	  --python-platform x86_64-unknown-linux-gnu --no-annotate --no-header --no-strip-extras \
