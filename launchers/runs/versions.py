@@ -1,5 +1,6 @@
 """Which command and which packages make a run."""
 
+import functools
 from importlib import metadata
 import os
 import pathlib
@@ -28,6 +29,7 @@ _PACKAGES = (
 )
 
 
+@functools.cache
 def versions() -> dict[str, str]:
   """Versions of Python and of the packages that results depend on."""
   found = {
