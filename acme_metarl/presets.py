@@ -7,7 +7,7 @@ https://arxiv.org/abs/2106.13125, with the shared settings of the ProMP code.
 
 from typing import Any
 
-from acme_metarl import config
+from acme_metarl import algorithm_parts, config
 
 _TRUST_REGION = dict(
   outer_objective='surrogate',
@@ -54,6 +54,31 @@ _PRESETS = {
     outer_learning_rate=1e-3,
     num_outer_epochs=1,
   ),
+  # Li et al. (2017), https://arxiv.org/abs/1707.09835.
+  'meta_sgd': dict(
+    evaluator='log_likelihood',
+    inner_step_sizes='per_parameter',
+    **_TRUST_REGION,
+  ),
+  # Nichol, Achiam and Schulman (2018), https://arxiv.org/abs/1803.02999: the
+  # policy moves to the mean of the adapted ones.
+  'reptile': dict(
+    evaluator='log_likelihood',
+    meta_gradient='reptile',
+    inner_kl_coefficient=0.0,
+    outer_optimizer='sgd',
+    outer_learning_rate=1.0,
+    num_outer_epochs=1,
+  ),
+  # Song et al. (2020), https://arxiv.org/abs/1910.01215.
+  'es_maml': dict(
+    evaluator='log_likelihood',
+    meta_gradient='evolution_strategies',
+    inner_kl_coefficient=0.0,
+    outer_optimizer='adam',
+    outer_learning_rate=1e-2,
+    num_outer_epochs=1,
+  ),
 }
 
 
@@ -67,7 +92,8 @@ def make(name: str, **overrides: Any) -> config.AlgorithmConfig:
 
   Args:
     name: one of `names()`.
-    **overrides: fields of `AlgorithmConfig` to set differently.
+    **overrides: fields of `AlgorithmConfig` to set differently. With another
+      evaluator the preset's options of its own are left out.
 
   Returns:
     The configuration.
@@ -80,4 +106,9 @@ def make(name: str, **overrides: Any) -> config.AlgorithmConfig:
     raise ValueError(
       f'name must be one of {", ".join(_PRESETS)}, but got {name!r}.'
     )
-  return config.AlgorithmConfig.from_dict({**_PRESETS[name], **overrides})
+  settings = dict(_PRESETS[name])
+  evaluator = overrides.get('evaluator', settings['evaluator'])
+  if algorithm_parts.name_of('evaluator', evaluator) != settings['evaluator']:
+    settings.pop('evaluator_options', None)  # Those of another evaluator.
+  config.AlgorithmConfig.check_fields('overrides', overrides)
+  return config.AlgorithmConfig(**{**settings, **overrides})

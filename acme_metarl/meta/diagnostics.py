@@ -5,8 +5,12 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import optax
 
 from acme_metarl import types
+from acme_metarl.evaluators import reductions
+
+_dot = optax.tree_utils.tree_vdot
 
 
 class TaskDiagnostics(NamedTuple):
@@ -14,7 +18,8 @@ class TaskDiagnostics(NamedTuple):
 
   Attributes:
     objective: the outer objective.
-    inner_kl: `[K]` KL(reference ‖ policy) on each pre-update stage.
+    inner_kl: `[K]` KL(reference ‖ policy) on each pre-update stage; None where
+      the distribution has no such divergence.
     outer_kl: the same on the last stage, between adapted policies.
     effective_sample_size: `[K+1]` of each stage's importance ratios, as a share
       of its steps: (Σρ)² / (N Σρ²).
@@ -22,8 +27,8 @@ class TaskDiagnostics(NamedTuple):
   """
 
   objective: chex.Array
-  inner_kl: chex.Array
-  outer_kl: chex.Array
+  inner_kl: chex.Array | None
+  outer_kl: chex.Array | None
   effective_sample_size: chex.Array
   clipped_share: chex.Array
 
@@ -43,13 +48,25 @@ class GradientSums(NamedTuple):
 def task_diagnostics(
   *,
   objective: chex.Array,
-  inner_kl: chex.Array,
-  outer_kl: chex.Array,
+  inner_kl: chex.Array | None,
+  outer_kl: chex.Array | None,
   log_prob: chex.Array,
   stages: types.Prepared,
   clip_epsilon: float,
 ) -> TaskDiagnostics:
-  """Diagnostics of one task; `log_prob` is `[K+1, B, T]`."""
+  """Diagnostics of one task; `log_prob` is `[K+1, B, T]`.
+
+  Example:
+    >>> ones = jnp.ones((2, 1, 3))
+    >>> stages = types.Prepared(
+    ...   observation=ones, action=ones, v_tm1=ones, v_t=ones, r_t=ones,
+    ...   discount_t=ones, advantage=ones, mask=ones, behaviour_log_prob=ones)
+    >>> made = task_diagnostics(
+    ...   objective=jnp.array(2.0), inner_kl=None, outer_kl=None,
+    ...   log_prob=ones, stages=stages, clip_epsilon=0.3)
+    >>> made.effective_sample_size.tolist()
+    [1.0, 1.0]
+  """
   mask = stages.mask
   log_prob = jax.lax.stop_gradient(log_prob)
   log_rho = jnp.where(mask > 0, log_prob - stages.behaviour_log_prob, 0.0)
@@ -63,7 +80,13 @@ def task_diagnostics(
 
 
 def effective_sample_size(log_rho: chex.Array, mask: chex.Array) -> chex.Array:
-  """(Σρ)² / (N Σρ²) over the last two axes, in (0, 1]; never overflows."""
+  """(Σρ)² / (N Σρ²) over the last two axes, in (0, 1]; never overflows.
+
+  Example:
+    >>> log_rho = jnp.log(jnp.array([[1.0, 3.0]]))
+    >>> print(f'{effective_sample_size(log_rho, jnp.ones((1, 2))):.2f}')
+    0.80
+  """
   axes = (-2, -1)
   log_rho = jnp.where(mask > 0, log_rho, -jnp.inf)
   highest = jnp.max(log_rho, axis=axes, keepdims=True)
@@ -79,13 +102,25 @@ def effective_sample_size(log_rho: chex.Array, mask: chex.Array) -> chex.Array:
 def clipped_share(
   log_rho: chex.Array, mask: chex.Array, clip_epsilon: float
 ) -> chex.Array:
-  """Share of the steps that count whose ratio is outside 1 ± ε."""
+  """Share of the steps that count whose ratio is outside 1 ± ε.
+
+  Example:
+    >>> log_rho = jnp.log(jnp.array([1.0, 1.2, 2.0, 9.0]))
+    >>> float(clipped_share(log_rho, jnp.array([1.0, 1.0, 1.0, 0.0]), 0.3))
+    0.3333333432674408
+  """
   outside = jnp.abs(jnp.exp(log_rho) - 1) > clip_epsilon
-  return jnp.sum(outside * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+  return reductions.masked_mean(outside.astype(mask.dtype), mask)
 
 
 def gradient_sums(gradient: types.PyTree, half: chex.Array) -> GradientSums:
-  """One task's part of the sums; `half` (0 or 1) is the half it belongs to."""
+  """One task's part of the sums; `half` (0 or 1) is the half it belongs to.
+
+  Example:
+    >>> sums = gradient_sums(jnp.array([3.0, 4.0]), jnp.array(1))
+    >>> sums.halves.tolist(), float(sums.squares)
+    ([[0.0, 0.0], [3.0, 4.0]], 25.0)
+  """
   share = jnp.stack([1 - half, half]).astype(jnp.result_type(float))
 
   def split(x):
@@ -93,12 +128,18 @@ def gradient_sums(gradient: types.PyTree, half: chex.Array) -> GradientSums:
 
   return GradientSums(
     halves=jax.tree_util.tree_map(split, gradient),
-    squares=inner_product(gradient, gradient),
+    squares=_dot(gradient, gradient),
   )
 
 
 def mean_gradient(sums: GradientSums, num_tasks: int) -> types.PyTree:
-  """The meta-gradient: the mean over tasks."""
+  """The meta-gradient: the mean over tasks.
+
+  Example:
+    >>> sums = GradientSums(jnp.array([[1.0], [3.0]]), jnp.array(10.0))
+    >>> mean_gradient(sums, 2).tolist()
+    [2.0]
+  """
   return jax.tree_util.tree_map(
     lambda x: (x[0] + x[1]) / num_tasks, sums.halves
   )
@@ -107,14 +148,22 @@ def mean_gradient(sums: GradientSums, num_tasks: int) -> types.PyTree:
 def gradient_statistics(
   sums: GradientSums, num_tasks: int
 ) -> dict[str, chex.Array]:
-  """Norm of the meta-gradient, its variance over tasks, and halves' cosine."""
+  """Norm of the meta-gradient, its variance over tasks, and halves' cosine.
+
+  Example:
+    >>> sums = GradientSums(jnp.array([[1.0], [3.0]]), jnp.array(10.0))
+    >>> found = gradient_statistics(sums, 2)
+    >>> {name: float(x) for name, x in found.items()}
+    {'meta_gradient_norm': 2.0, 'meta_gradient_variance': 1.0,
+     'meta_gradient_cosine': 1.0}
+  """
   mean = mean_gradient(sums, num_tasks)
-  mean_square = inner_product(mean, mean)
+  mean_square = _dot(mean, mean)
   first, second = (
     jax.tree_util.tree_map(lambda x, i=i: x[i], sums.halves) for i in (0, 1)
   )
-  norms = jnp.sqrt(inner_product(first, first) * inner_product(second, second))
-  cosine = inner_product(first, second) / jnp.where(norms > 0, norms, 1.0)
+  norms = jnp.sqrt(_dot(first, first) * _dot(second, second))
+  cosine = _dot(first, second) / jnp.where(norms > 0, norms, 1.0)
   return {
     'meta_gradient_norm': jnp.sqrt(mean_square),
     # The trace of the covariance of single tasks' gradients.
@@ -123,9 +172,3 @@ def gradient_statistics(
     ),
     'meta_gradient_cosine': cosine,
   }
-
-
-def inner_product(a: types.PyTree, b: types.PyTree) -> chex.Array:
-  """Σ a·b over the leaves of two pytrees."""
-  products = jax.tree_util.tree_map(lambda x, y: jnp.sum(x * y), a, b)
-  return sum(jax.tree_util.tree_leaves(products))

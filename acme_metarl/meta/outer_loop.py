@@ -11,9 +11,14 @@ import optax
 
 from acme_metarl import config as config_lib
 from acme_metarl import types
-from acme_metarl.meta import diagnostics, task_batching, trust_region
+from acme_metarl.meta import (
+  diagnostics,
+  evolution,
+  inner_loop,
+  task_batching,
+  trust_region,
+)
 from acme_metarl.meta import task_loss as task_loss_lib
-from acme_metarl.meta.task_loss import MetaParams
 
 Metrics = dict[str, chex.Array]
 
@@ -26,10 +31,11 @@ class MetaState(NamedTuple):
     opt_state: state of the outer optimiser.
     kl_coefficient: `[K]` weight of each inner step's KL penalty.
     num_updates: calls of `update` so far.
-    num_skipped: outer steps left out because a gradient was not finite.
+    num_skipped: outer steps left out because a gradient was not finite, or the
+      trust region's curvature could not be used.
   """
 
-  params: MetaParams
+  params: types.PyTree
   opt_state: types.PyTree
   kl_coefficient: chex.Array
   num_updates: chex.Array
@@ -42,7 +48,7 @@ class OuterLoop:
   def __init__(
     self,
     config: config_lib.AlgorithmConfig,
-    loss: task_loss_lib.MetaGradient,
+    loss: task_loss_lib.TaskLoss,
     devices: Sequence[jax.Device],
   ):
     self._config = config
@@ -51,11 +57,11 @@ class OuterLoop:
     self._chunk_size = config.chunk_size or task_batching.default_chunk_size(
       devices
     )
-    self._optimizer = _make_optimizer(config)
+    self._optimizer = config.make_outer_optimizer()
 
-  def init(self, params: MetaParams) -> MetaState:
+  def init(self, params: types.PyTree) -> MetaState:
     """The state before the first update."""
-    dtype = jnp.result_type(*jax.tree_util.tree_leaves(params.policy))
+    dtype = jnp.result_type(*jax.tree_util.tree_leaves(self._trainable(params)))
     return MetaState(
       params=params,
       opt_state=self._optimizer.init(self._trainable(params)),
@@ -68,16 +74,14 @@ class OuterLoop:
       num_skipped=jnp.zeros((), jnp.int32),
     )
 
-  def _trainable(self, params: MetaParams) -> types.PyTree:
+  def _trainable(self, params: types.PyTree) -> types.PyTree:
     """The part of the meta-parameters that the optimiser steps."""
-    if self._config.inner_step_sizes == 'fixed':
-      return params.policy
-    return params
+    return inner_loop.trainable_part(self._loss.inner, params)
 
-  def _merge(self, params: MetaParams, trainable: types.PyTree) -> MetaParams:
-    if self._config.inner_step_sizes == 'fixed':
-      return params._replace(policy=trainable)
-    return trainable
+  def _merge(
+    self, params: types.PyTree, trainable: types.PyTree
+  ) -> types.PyTree:
+    return inner_loop.merge_trainable(self._loss.inner, params, trainable)
 
   def update(
     self, state: MetaState, prepared: types.Prepared, reward: chex.Array
@@ -110,34 +114,46 @@ class OuterLoop:
 
   def _batch(self, params, prepared, reward) -> task_batching.TaskBatches:
     """Tasks in chunks, with the number of the half each belongs to."""
-    weight = task_loss_lib.score_weights(self._loss.kind, prepared, reward)
+    num_tasks = reward.shape[0]
+    weight = jnp.zeros((num_tasks,), reward.dtype)
+    if self._loss.kind == 'emaml':
+      weight = task_loss_lib.emaml_weights(prepared, reward)
     stages = prepared._replace(behaviour_params=())
-    reference = prepared.behaviour_params
-    task = task_loss_lib.Task(stages, reference, weight)
-    batches = task_batching.batch_tasks(
-      (task, jnp.arange(reward.shape[0]) % 2),
-      self._chunk_size,
-      len(self._devices),
-    )
-    has_reference = bool(jax.tree_util.tree_leaves(reference))
+    task = task_loss_lib.Task(stages, prepared.behaviour_params, weight)
+    half = jnp.arange(num_tasks) % 2
+    batches = self._chunks(task, half)
+
+    def of_tasks(function):
+      return task_batching.map_over_tasks(
+        lambda params, inputs: function(params, inputs[0].stages),
+        params,
+        batches,
+        self._devices,
+      )
+
+    if self._loss.kind == 'score_function':
+      values = of_tasks(self._loss.value).reshape((-1,))[:num_tasks]
+      weight = task_loss_lib.score_function_weights(values)
+      batches = self._chunks(task._replace(score_weight=weight), half)
+    has_reference = bool(jax.tree_util.tree_leaves(prepared.behaviour_params))
     if has_reference and not self._config.uses_trust_region:
       return batches
     # KL divergences are measured from the policy before this update.
-    reference = task_batching.map_over_tasks(
-      lambda params, inputs: self._loss.reference(params, inputs[0].stages),
-      params,
-      batches,
-      self._devices,
-    )
     task, half = batches.tasks
-    return batches._replace(tasks=(task._replace(reference=reference), half))
+    task = task._replace(reference=of_tasks(self._loss.reference))
+    return batches._replace(tasks=(task, half))
+
+  def _chunks(self, task, half) -> task_batching.TaskBatches:
+    return task_batching.batch_tasks(
+      (task, half), self._chunk_size, len(self._devices)
+    )
 
   def _sum(self, function, replicated, batches):
     return task_batching.sum_over_tasks(
       function, replicated, batches, self._devices
     )
 
-  def _mean_gradient(self, params: MetaParams, kl_coefficient, batches, size):
+  def _mean_gradient(self, params: types.PyTree, kl_coefficient, batches, size):
     """Mean loss, meta-gradient, its statistics and the mean diagnostics."""
 
     def task_sums(replicated, inputs):
@@ -148,9 +164,16 @@ class OuterLoop:
         merged = self._merge(params, trainable)
         return self._loss.task_loss(merged, task, kl_coefficient)
 
-      (loss, aux), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
-        self._trainable(params)
-      )
+      trainable = self._trainable(params)
+      if self._loss.kind == 'reptile':
+        loss, aux = loss_fn(trainable)
+        gradient = jax.tree_util.tree_map(
+          jnp.negative, self._loss.displacement(params, task.stages)
+        )
+      else:
+        (loss, aux), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
+          trainable
+        )
       return loss, aux, diagnostics.gradient_sums(gradient, half)
 
     loss, aux, sums = self._sum(task_sums, (params, kl_coefficient), batches)
@@ -161,7 +184,7 @@ class OuterLoop:
       _divide(aux, size),
     )
 
-  def _evaluate(self, params: MetaParams, kl_coefficient, batches, size):
+  def _evaluate(self, params: types.PyTree, kl_coefficient, batches, size):
     """Mean loss and diagnostics, without a gradient."""
 
     def task_loss(replicated, inputs):
@@ -211,6 +234,64 @@ class OuterLoop:
     metrics = _metrics(first[0], loss, first[1], first[2].objective, aux)
     return state, {**metrics, **_kl_coefficients(state.kl_coefficient)}
 
+  def perturbed(
+    self, params: types.PyTree, key: chex.PRNGKey, num_tasks: int
+  ) -> types.PyTree:
+    """Meta-parameters `[G, ...]` that evolution strategies play with."""
+    candidates = evolution.perturb(
+      self._trainable(params),
+      self._noise(params, key, num_tasks),
+      self._config.es_noise_std,
+    )
+    return jax.vmap(lambda trainable: self._merge(params, trainable))(
+      candidates
+    )
+
+  def _noise(self, params, key, num_tasks) -> types.PyTree:
+    return evolution.noise(key, self._trainable(params), num_tasks // 2)
+
+  def evolution_step(
+    self, state: MetaState, trials: types.Stage, key: chex.PRNGKey
+  ) -> tuple[MetaState, Metrics]:
+    """One step of evolution strategies.
+
+    Args:
+      state: before.
+      trials: `[G, K+1, B, T, ...]`, played with `perturbed` of the same key.
+      key: random key.
+
+    Returns:
+      The state after, and metrics by name.
+    """
+    last = jnp.sum(trials.reward[:, -1] * trials.mask[:, -1], axis=-1)
+    returns = jnp.mean(last, axis=-1)
+    ascent = evolution.gradient(
+      returns,
+      self._noise(state.params, key, returns.shape[0]),
+      self._config.es_noise_std,
+    )
+    gradient = jax.tree_util.tree_map(jnp.negative, ascent)
+    trainable = self._trainable(state.params)
+    updates, opt_state = self._optimizer.update(
+      gradient, state.opt_state, trainable
+    )
+    params = self._merge(state.params, optax.apply_updates(trainable, updates))
+    is_finite = _is_finite(gradient)
+    params, opt_state = _select(
+      is_finite, (params, opt_state), (state.params, state.opt_state)
+    )
+    state = state._replace(
+      params=params,
+      opt_state=opt_state,
+      num_updates=state.num_updates + 1,
+      num_skipped=state.num_skipped + ~is_finite,
+    )
+    return state, {
+      'objective': jnp.mean(returns),
+      'meta_gradient_norm': optax.global_norm(gradient),
+      'num_skipped': state.num_skipped,
+    }
+
   def _trust_region_step(self, state: MetaState, batches, size):
     """One trust-region step."""
     params = state.params
@@ -236,15 +317,17 @@ class OuterLoop:
       curvature_fn=lambda v: self._gauss_newton(params, v, batches, size),
     )
     new_params = self._merge(params, optax.apply_updates(trainable, updates))
-    is_finite = _is_finite((loss, gradient))
-    new_params = _select(is_finite, new_params, params)
+    is_usable = _is_finite((loss, gradient)) & (
+      opt_state.num_backtracks <= self._config.max_backtracks
+    )
+    new_params = _select(is_usable, new_params, params)
     new_loss, new_aux = self._evaluate(
       new_params, kl_coefficient, batches, size
     )
     state = state._replace(
       params=new_params,
       opt_state=opt_state,
-      num_skipped=state.num_skipped + ~is_finite,
+      num_skipped=state.num_skipped + ~is_usable,
       kl_coefficient=self._next_kl_coefficient(kl_coefficient, new_aux),
     )
     metrics = _metrics(loss, new_loss, statistics, aux.objective, new_aux)
@@ -255,7 +338,7 @@ class OuterLoop:
       'num_backtracks': opt_state.num_backtracks.astype(loss.dtype),
     }
 
-  def _gauss_newton(self, params: MetaParams, vector, batches, size):
+  def _gauss_newton(self, params: types.PyTree, vector, batches, size):
     """Mean over tasks of JᵀFJv through the adaptation."""
 
     def product(replicated, inputs):
@@ -288,30 +371,19 @@ class OuterLoop:
     return coefficient * factor.astype(coefficient.dtype)
 
 
-def _make_optimizer(config: config_lib.AlgorithmConfig):
-  if config.uses_trust_region:
-    return trust_region.trust_region(
-      max_kl=config.max_kl,
-      cg_iterations=config.cg_iterations,
-      cg_damping=config.cg_damping,
-      backtrack_ratio=config.backtrack_ratio,
-      max_backtracks=config.max_backtracks,
-    )
-  return getattr(optax, config.outer_optimizer)(config.outer_learning_rate)
-
-
 def _metrics(loss_before, loss, statistics, objective_before, aux) -> Metrics:
   metrics = {
     'loss_before': loss_before,
     'loss': loss,
     'objective_before': objective_before,
     'objective': aux.objective,
-    'outer_kl': aux.outer_kl,
     'clipped_share': aux.clipped_share,
     **statistics,
   }
-  for index in range(aux.inner_kl.shape[0]):
-    metrics[f'inner_kl_{index}'] = aux.inner_kl[index]
+  if aux.outer_kl is not None:
+    metrics['outer_kl'] = aux.outer_kl
+    for index in range(aux.inner_kl.shape[0]):
+      metrics[f'inner_kl_{index}'] = aux.inner_kl[index]
   for index in range(aux.effective_sample_size.shape[0]):
     metrics[f'effective_sample_size_{index}'] = aux.effective_sample_size[index]
   return metrics

@@ -41,6 +41,15 @@ def make_trials(
 
   Returns:
     Stages `[G, K+1, B, T, ...]`.
+
+  Example:
+    >>> policy = policies.gaussian(2, (4,))
+    >>> params = policy.init(jax.random.PRNGKey(0), jnp.zeros(3))
+    >>> trials = make_trials(
+    ...   jax.random.PRNGKey(1), policy, params, observation_size=3,
+    ...   num_tasks=5, num_rollouts=2, horizon=4)
+    >>> trials.reward.shape
+    (5, 2, 2, 4)
   """
   keys = jax.random.split(key, 5)
   batch = (num_tasks, num_inner_steps + 1, num_rollouts)

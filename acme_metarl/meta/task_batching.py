@@ -49,7 +49,11 @@ class TaskBatches(NamedTuple):
 
 
 def default_chunk_size(devices: Sequence[jax.Device]) -> int | None:
-  """One task at a time on a CPU, all of them (None) elsewhere."""
+  """One task at a time on a CPU, all of them (None) elsewhere.
+
+  >>> default_chunk_size(jax.devices('cpu'))
+  1
+  """
   return 1 if devices[0].platform == 'cpu' else None
 
 
@@ -65,6 +69,11 @@ def batch_tasks(
 
   Returns:
     The chunks.
+
+  Example:
+    >>> batches = batch_tasks(jnp.arange(3), chunk_size=2, num_devices=1)
+    >>> batches.tasks.tolist(), batches.weight.tolist()
+    ([[0, 1], [2, 0]], [[True, True], [True, False]])
   """
   num_tasks = jax.tree_util.tree_leaves(tasks)[0].shape[0]
   per_device = -(-num_tasks // num_devices)
@@ -99,6 +108,12 @@ def sum_over_tasks(
 
   Returns:
     The sum, on every device.
+
+  Example:
+    >>> batches = batch_tasks(jnp.arange(3), chunk_size=2, num_devices=1)
+    >>> int(sum_over_tasks(lambda scale, x: scale * x, 10, batches,
+    ...                    jax.devices()[:1]))
+    30
   """
 
   def sum_chunk(replicated, chunk):
@@ -130,6 +145,12 @@ def map_over_tasks(
 
   Returns:
     The values, in chunks as the tasks are.
+
+  Example:
+    >>> batches = batch_tasks(jnp.arange(3), chunk_size=2, num_devices=1)
+    >>> map_over_tasks(lambda scale, x: scale * x, 10, batches,
+    ...                jax.devices()[:1]).tolist()
+    [[0, 10], [20, 0]]
   """
 
   def on_device(replicated, batches):
@@ -156,6 +177,11 @@ def map_tasks(
 
   Returns:
     Pytree `[G, ...]`.
+
+  Example:
+    >>> map_tasks(lambda scale, x: scale * x, 10, jnp.arange(3),
+    ...           jax.devices()[:1]).tolist()
+    [0, 10, 20]
   """
   num_tasks = jax.tree_util.tree_leaves(tasks)[0].shape[0]
   index = np.arange(-num_tasks % len(devices) + num_tasks) % num_tasks
@@ -179,6 +205,10 @@ def map_chunks(
 
   Returns:
     Pytree `[G, ...]`.
+
+  Example:
+    >>> map_chunks(lambda x: 10 * x, jnp.arange(3), chunk_size=2).tolist()
+    [0, 10, 20]
   """
   if chunk_size is None:
     return jax.vmap(function)(tasks)

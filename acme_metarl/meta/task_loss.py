@@ -1,24 +1,36 @@
 """The outer loss of one task as a function of the meta-parameters.
 
-Differentiating `task_loss` gives the meta-gradient; how the inner updates are
-differentiated is the choice of `MetaGradient`:
+Differentiating `TaskLoss.task_loss` gives the meta-gradient; how the inner
+updates are differentiated is the choice of `kind`:
 
 * 'full': through the updates, Hessian included.
 * 'first_order': inner gradients held constant (FMAML).
 * 'emaml': full, plus the score of the pre-update samples, weighted by the
   normalised post-update reward (E-MAML: Stadie et al. 2018,
   https://arxiv.org/abs/1803.01118; Al-Shedivat et al. 2018).
-* 'score_function': full, plus the complete score-function estimator of an
-  objective of N samples: unbiased, with a variance that grows with the number
-  of rollouts.
+* 'score_function': full, plus the score of the pre-update samples times the
+  value of the outer objective itself, minus its mean over the other tasks: the
+  complete score-function estimator of an objective of N samples. It is
+  unbiased for what the outer objective estimates, with a variance that grows
+  with the number of rollouts. That needs an outer objective whose value is the
+  value of the adapted policy, not only its gradient (`OuterObjective`), and
+  inputs that do not depend on the samples: a baseline fitted to them
+  ('linear_feature') and `normalize_advantages` make the inner update and the
+  objective functions of all samples together, and bias it.
 * 'linearised': full, plus the linearised score function, Σ_i (∇F·X_i)
   ∇log p(τ_i) / N: biased, with a variance that falls with it. Both after Tang
   (2022), "Biased Gradient Estimate with Drastic Variance Reduction for Meta
   Reinforcement Learning", https://arxiv.org/abs/2112.07328.
+* 'reptile': no outer loss; the mean of θ_K − θ over tasks takes the place of
+  the gradient (Nichol, Achiam and Schulman, 2018,
+  https://arxiv.org/abs/1803.02999).
+* 'evolution_strategies': no differentiation; antithetic perturbations of the
+  meta-parameters, weighted by the return after adaptation from them (ES-MAML:
+  Song et al. 2020, https://arxiv.org/abs/1910.01215). On device only.
 
-The last three take the inner update for a function of samples that themselves
-come from the policy, so they are meant for the evaluator 'log_likelihood',
-which leaves that dependence out.
+The three with scores take the inner update for a function of samples that
+themselves come from the policy, so they are meant for the evaluator
+'log_likelihood', which leaves that dependence out.
 """
 
 import dataclasses
@@ -26,24 +38,12 @@ from typing import Any, NamedTuple
 
 import chex
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from acme_metarl import types
 from acme_metarl.evaluators import reductions
-from acme_metarl.meta import adaptation, diagnostics, objectives, policies
-
-
-class MetaParams(NamedTuple):
-  """What the outer loop learns.
-
-  Attributes:
-    policy: parameters of the policy before adaptation.
-    step_sizes: inner step sizes, a scalar or a pytree shaped like `policy`.
-  """
-
-  policy: types.PyTree
-  step_sizes: types.PyTree
+from acme_metarl.meta import diagnostics, inner_loop, objectives, policies
+from acme_metarl.meta.inner_loop import MetaParams as MetaParams
 
 
 class Task(NamedTuple):
@@ -52,7 +52,7 @@ class Task(NamedTuple):
   Attributes:
     stages: `[K+1, B, T, ...]` prepared stages.
     reference: distribution parameters `[K+1, B, T, ...]` that KL divergences
-      are measured from.
+      are measured from; `()` where there are none to measure.
     score_weight: scalar, multiplies the score of the pre-update samples.
   """
 
@@ -74,30 +74,31 @@ class StageOutput(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class MetaGradient:
+class TaskLoss:
   """An algorithm's inner loop and outer loss for one task.
 
   Attributes:
     policy: the policy.
-    evaluator: what adaptation climbs, reduced by
-    reduction: a reduction.
+    inner: the inner loop.
     num_inner_steps: K.
     outer_objective: judges the adapted policy on the last stage.
-    kind: how the inner updates are differentiated, see the module.
+    kind: of meta-gradient, see the module.
     clip_epsilon: ratios outside 1 ± this count as clipped in the diagnostics.
+    needs_kl: whether KL divergences are part of the loss or of a constraint.
+      Otherwise they are reported where the distribution has them.
   """
 
   policy: types.Policy
-  evaluator: adaptation.Evaluator
-  reduction: reductions.Reduction
+  inner: inner_loop.InnerLoop
   num_inner_steps: int
   outer_objective: objectives.OuterObjective
   kind: str = 'full'
   clip_epsilon: float = 0.3
+  needs_kl: bool = True
 
   def unroll(
-    self, params: MetaParams, stages: types.Prepared
-  ) -> tuple[types.PyTree, list[StageOutput]]:
+    self, params: types.PyTree, stages: types.Prepared
+  ) -> list[types.PyTree]:
     """Adapts K times, each on its own stage.
 
     Args:
@@ -105,63 +106,47 @@ class MetaGradient:
       stages: prepared stages of one task, `[K+1, B, T, ...]`.
 
     Returns:
-      Adapted policy parameters, and what the policy before each update said
-      about the stage it was updated on.
+      The policy's parameters at each of the K+1 stages.
     """
-    adapted = params.policy
-    outputs = []
+    adapted, opt_state = self.inner.init(params)
+    found = [adapted]
     for index in range(self.num_inner_steps):
-      adapted, output = self._adapt(
-        adapted, take_stage(stages, index), params.step_sizes
+      adapted, opt_state = self.inner.update(
+        params, adapted, opt_state, take_stage(stages, index)
       )
-      outputs.append(output)
-    return adapted, outputs
-
-  def _adapt(self, params, prepared, step_sizes):
-    weights = None
-    if self.kind == 'linearised':
-      output = self.evaluate(params, prepared)
-      score = _rollout_log_prob(output.log_prob, prepared.mask)
-      # Worth 1, with the score for a derivative.
-      weights = jnp.exp(score - lax.stop_gradient(score))
-
-    def objective(candidate):
-      output = self.evaluate(candidate, prepared)
-      value = adaptation.inner_objective(
-        output.log_prob, prepared, self.evaluator, self.reduction, weights
-      )
-      return value, output
-
-    gradient, output = jax.grad(objective, has_aux=True)(params)
-    if self.kind == 'first_order':
-      gradient = lax.stop_gradient(gradient)
-    return adaptation.ascend(params, gradient, step_sizes), output
+      found.append(adapted)
+    return found
 
   def evaluate(
     self, policy_params: types.PyTree, prepared: types.Prepared
   ) -> StageOutput:
     """What the policy says about a prepared stage."""
-    distribution = self.policy.apply(policy_params, prepared.observation)
+    distribution = policies.unroll(
+      self.policy, policy_params, prepared.observation
+    )
     return StageOutput(distribution, distribution.log_prob(prepared.action))
 
   def outputs(
-    self, params: MetaParams, stages: types.Prepared
+    self, params: types.PyTree, stages: types.Prepared
   ) -> list[StageOutput]:
     """What the policy of each of the K+1 stages says about it."""
-    adapted, outputs = self.unroll(params, stages)
-    last = take_stage(stages, self.num_inner_steps)
-    return [*outputs, self.evaluate(adapted, last)]
+    return [
+      self.evaluate(adapted, take_stage(stages, index))
+      for index, adapted in enumerate(self.unroll(params, stages))
+    ]
 
-  def reference(self, params: MetaParams, stages: types.Prepared):
+  def reference(self, params: types.PyTree, stages: types.Prepared):
     """Distribution parameters `[K+1, B, T, ...]` of every stage's policy."""
+    outputs = self.outputs(params, stages)
+    if not self._has_kl(outputs[-1]):
+      return ()
     leaves = [
-      policies.distribution_params(output.distribution)
-      for output in self.outputs(params, stages)
+      policies.distribution_params(output.distribution) for output in outputs
     ]
     return jax.tree_util.tree_map(lambda *x: jnp.stack(x), *leaves)
 
   def task_loss(
-    self, params: MetaParams, task: Task, kl_coefficient: chex.Array
+    self, params: types.PyTree, task: Task, kl_coefficient: chex.Array
   ) -> tuple[chex.Array, diagnostics.TaskDiagnostics]:
     """The loss of one task, to be minimised, and its diagnostics.
 
@@ -169,7 +154,7 @@ class MetaGradient:
       params: the meta-parameters.
       task: the task's data.
       kl_coefficient: `[K]` weight of each inner step's KL divergence from the
-        reference; their mean is added.
+        reference; their mean is added where `needs_kl`.
 
     Returns:
       −(objective + score term) + mean_k kl_coefficient_k KL_k, and diagnostics.
@@ -177,21 +162,57 @@ class MetaGradient:
     outputs = self.outputs(params, task.stages)
     last = take_stage(task.stages, self.num_inner_steps)
     objective = self.outer_objective(outputs[-1].log_prob, last)
-    inner_kl = [
-      self._kl(output, task, index) for index, output in enumerate(outputs[:-1])
-    ]
-    loss = -objective + jnp.mean(kl_coefficient * jnp.stack(inner_kl))
+    loss = -objective
+    kl = None
+    if self._has_kl(outputs[-1]):
+      kl = jnp.stack(
+        [self._kl(output, task, index) for index, output in enumerate(outputs)]
+      )
+    if self.needs_kl:
+      loss += jnp.mean(kl_coefficient * kl[:-1])
     if self.kind in ('emaml', 'score_function'):
       loss -= task.score_weight * self._score(outputs[:-1], task.stages)
-    outer_kl = self._kl(outputs[-1], task, self.num_inner_steps)
     return loss, diagnostics.task_diagnostics(
       objective=objective,
-      inner_kl=jnp.stack(inner_kl),
-      outer_kl=outer_kl,
+      inner_kl=None if kl is None else kl[:-1],
+      outer_kl=None if kl is None else kl[-1],
       log_prob=jnp.stack([output.log_prob for output in outputs]),
       stages=task.stages,
       clip_epsilon=self.clip_epsilon,
     )
+
+  def value(self, params: types.PyTree, stages: types.Prepared) -> chex.Array:
+    """The outer objective's estimate of the adapted policy's value."""
+    last = take_stage(stages, self.num_inner_steps)
+    adapted = self.unroll(params, stages)[-1]
+    log_prob = self.evaluate(adapted, last).log_prob
+    return objectives.value(self.outer_objective, log_prob, last)
+
+  def displacement(
+    self, params: types.PyTree, stages: types.Prepared
+  ) -> types.PyTree:
+    """θ_K − θ, by which Reptile moves the policy."""
+    first, *_, last = self.unroll(params, stages)
+    return jax.tree_util.tree_map(jnp.subtract, last, first)
+
+  def _has_kl(self, output: StageOutput) -> bool:
+    """Whether KL divergences can be had.
+
+    Raises:
+      ValueError: if they cannot, and are needed.
+    """
+    distribution = output.distribution
+    try:
+      jax.eval_shape(lambda: distribution.kl_divergence(distribution))
+    except (AttributeError, NotImplementedError) as error:
+      if self.needs_kl:
+        raise ValueError(
+          f'policy: a {type(distribution).__name__} has no Kullback-Leibler'
+          f' divergence ({error}), which the trust region and the KL penalty'
+          ' need. Use another outer_optimizer and inner_kl_coefficient=0.'
+        ) from error
+      return False
+    return True
 
   def _kl(self, output: StageOutput, task: Task, index: int) -> chex.Array:
     """Mean KL(reference ‖ policy) over the steps of a stage."""
@@ -205,55 +226,78 @@ class MetaGradient:
     for index, output in enumerate(outputs):
       mask = stages.mask[index]
       if self.kind == 'emaml':
-        total += objectives.masked_mean(
-          jnp.where(mask > 0, output.log_prob, 0.0), mask
-        )
+        total += reductions.masked_mean(output.log_prob, mask)
       else:
-        total += jnp.sum(_rollout_log_prob(output.log_prob, mask))
+        total += jnp.sum(inner_loop.rollout_log_prob(output.log_prob, mask))
     return total
 
 
 def masked_kl(old: Any, new: Any, mask: chex.Array) -> chex.Array:
-  """Mean KL(old ‖ new) over the steps that count."""
+  """Mean KL(old ‖ new) over the steps that count.
+
+  >>> import distrax
+  >>> old, new = distrax.Normal(jnp.zeros(2), 1.0), distrax.Normal(1.0, 1.0)
+  >>> float(masked_kl(old, new, jnp.array([1.0, 0.0])))
+  0.5
+
+  What rounding of the parameters gives (their relative error squared) is no
+  divergence, nor has it a gradient: an optimiser that divides by the size of
+  its gradients would follow it where there is nothing else.
+  """
   divergence = old.kl_divergence(new)
-  return objectives.masked_mean(jnp.where(mask > 0, divergence, 0.0), mask)
+  rounding = 64 * jnp.finfo(divergence.dtype).eps ** 2
+  divergence = jnp.where(jnp.abs(divergence) <= rounding, 0.0, divergence)
+  return reductions.masked_mean(divergence, mask)
 
 
-def score_weights(kind: str, stages: types.Prepared, reward: chex.Array):
-  """Weights `[G]` of the pre-update scores, from all tasks together.
+def emaml_weights(stages: types.Prepared, reward: chex.Array) -> chex.Array:
+  """E-MAML's weights of the pre-update scores.
 
   Args:
-    kind: kind of meta-gradient.
     stages: prepared `[G, K+1, B, T, ...]`.
     reward: `[G, K+1, B, T]` raw rewards.
 
   Returns:
-    'emaml': mean post-update reward of each task, all of them normalised over
-    all tasks. 'score_function': mean post-update reward of each task, on the
-    scale of its normalised advantages, minus the mean of the other tasks, which
-    is a control variate independent of the task's samples. Otherwise zeros.
+    `[G]`, the mean post-update reward of each task, all of them normalised over
+    all tasks.
+
+  Example:
+    >>> ones = jnp.ones((2, 2, 1, 1))
+    >>> stages = types.Prepared(
+    ...   observation=ones, action=ones, v_tm1=ones, v_t=ones, r_t=ones,
+    ...   discount_t=ones, advantage=ones, mask=ones, behaviour_log_prob=ones)
+    >>> reward = jnp.array([1.0, 3.0])[:, None, None, None] * ones
+    >>> emaml_weights(stages, reward).tolist()
+    [-1.0, 1.0]
   """
-  mask = stages.mask[:, -1]
-  steps = jnp.maximum(jnp.sum(mask, axis=(1, 2)), 1.0)
-  if kind == 'emaml':
-    last = reward[:, -1]
-    total = jnp.maximum(jnp.sum(mask), 1.0)
-    mean = jnp.sum(last * mask) / total
-    std = jnp.sqrt(jnp.sum((last - mean) ** 2 * mask) / total)
-    normalized = (last - mean) / (std + 1e-8)
-    return jnp.sum(normalized * mask, axis=(1, 2)) / steps
-  if kind == 'score_function':
-    means = jnp.sum(stages.r_t[:, -1] * mask, axis=(1, 2)) / steps
-    others = jnp.maximum(means.shape[0] - 1, 1)
-    return means - (jnp.sum(means) - means) / others
-  return jnp.zeros(mask.shape[:1], mask.dtype)
+  mask, last = stages.mask[:, -1], reward[:, -1]
+  mean = reductions.masked_mean(last, mask)
+  std = jnp.sqrt(reductions.masked_mean((last - mean) ** 2, mask))
+  return jax.vmap(reductions.masked_mean)((last - mean) / (std + 1e-8), mask)
+
+
+def score_function_weights(values: chex.Array) -> chex.Array:
+  """Weights `[G]` of the pre-update scores, from the values of the objective.
+
+  Args:
+    values: `[G]`, what `TaskLoss.value` says of each task.
+
+  Returns:
+    Each task's value minus the mean of the others', which is a control variate
+    independent of the task's samples; with one task its value.
+
+  Example:
+    >>> score_function_weights(jnp.array([1.0, 2.0, 6.0])).tolist()
+    [-3.0, -1.5, 4.5]
+  """
+  others = jnp.sum(values) - values
+  return values - others / jnp.maximum(values.shape[0] - 1, 1)
 
 
 def take_stage(stages: types.Prepared, index: int) -> types.Prepared:
-  """One of the stages of a task."""
+  """One of the stages of a task, from `[K+1, ...]`.
+
+  >>> take_stage((jnp.arange(3), jnp.ones((3, 2))), 1)[0].item()
+  1
+  """
   return jax.tree_util.tree_map(lambda x: x[index], stages)
-
-
-def _rollout_log_prob(log_prob: chex.Array, mask: chex.Array) -> chex.Array:
-  """Log-probability `[B]` of each rollout's actions."""
-  return jnp.sum(jnp.where(mask > 0, log_prob, 0.0), axis=1)

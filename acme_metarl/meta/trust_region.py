@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from acme_metarl import types
-from acme_metarl.meta import diagnostics
+from acme_metarl.evaluators import reductions
 
 # params -> (loss, mean KL from the policy at the start).
 LossAndKLFn = Callable[[types.PyTree], tuple[chex.Array, chex.Array]]
@@ -31,7 +31,9 @@ class TrustRegionState(NamedTuple):
     accepted: whether it was taken at all.
     loss: the loss after it; where it was rejected, that before.
     kl: mean KL divergence of it; 0 where it was rejected.
-    num_backtracks: how often the step was shortened.
+    num_backtracks: how often the step was shortened; one more than the most
+      where there was none, because the curvature along the gradient is zero,
+      negative or not finite.
     step_scale: factor of the conjugate-gradient solution, 0 where rejected.
   """
 
@@ -104,10 +106,12 @@ def trust_region(
 
     direction, residual = conjugate_gradient(damped, gradient, cg_iterations)
     # xᵀHx without another product, since Hx = b − r.
-    curvature = diagnostics.inner_product(
+    curvature = optax.tree_utils.tree_vdot(
       direction, jax.tree_util.tree_map(jnp.subtract, gradient, residual)
     )
     is_usable = (curvature > 0) & jnp.isfinite(curvature) & jnp.isfinite(loss)
+    # Without a gradient there is nothing to do, and nothing wrong.
+    is_at_rest = optax.global_norm(gradient) == 0
     longest = jnp.sqrt(2 * max_kl / jnp.where(is_usable, curvature, 1.0))
 
     def candidate(scale):
@@ -135,8 +139,10 @@ def trust_region(
       accepted=jnp.zeros((), bool),
       loss=loss.astype(state.loss.dtype),
       kl=jnp.zeros_like(state.kl),
-      # Nothing to search along: reject at once.
-      num_backtracks=jnp.where(is_usable, 0, max_backtracks),
+      # Nothing to search along: reject at once, and say so.
+      num_backtracks=jnp.where(
+        is_usable, 0, jnp.where(is_at_rest, max_backtracks, max_backtracks + 1)
+      ),
       step_scale=jnp.zeros_like(state.step_scale),
     )
     start = jax.tree_util.tree_map(
@@ -167,8 +173,14 @@ def conjugate_gradient(
 
   Returns:
     The approximate solution x and its residual b − A x.
+
+  Example:
+    >>> a = jnp.array([[2.0, 1.0], [1.0, 3.0]])
+    >>> x, _ = conjugate_gradient(lambda v: a @ v, jnp.array([3.0, 4.0]), 2)
+    >>> print(x.round(4))
+    [1. 1.]
   """
-  dot = diagnostics.inner_product
+  dot = optax.tree_utils.tree_vdot
 
   def axpy(scale, x, y):
     return jax.tree_util.tree_map(lambda u, v: scale * u + v, x, y)
@@ -218,13 +230,20 @@ def gauss_newton_product(
 
   Returns:
     The product, shaped like `params`.
+
+  Example:
+    >>> import distrax
+    >>> def normal(mean):  # With the scale 0.5 the Fisher matrix is 4.
+    ...   return distrax.Normal(mean * jnp.ones((1, 1)), jnp.full((1, 1), 0.5))
+    >>> float(gauss_newton_product(
+    ...   normal, jnp.zeros(()), jnp.ones(()), jnp.ones((1, 1))))
+    4.0
   """
   outputs, push = jax.linearize(distribution_fn, params)
   old = lax.stop_gradient(outputs)
 
   def divergence(new):
-    kl = jnp.where(mask > 0, old.kl_divergence(new), 0.0)
-    return jnp.sum(kl * mask) / jnp.maximum(jnp.sum(mask), 1.0)
+    return reductions.masked_mean(old.kl_divergence(new), mask)
 
   _, curved = jax.jvp(jax.grad(divergence), (old,), (push(vector),))
   (product,) = jax.linear_transpose(push, params)(curved)

@@ -6,7 +6,6 @@ is frozen and masked; the time limit has discount 0.
 """
 
 import dataclasses
-import functools
 
 import chex
 import jax
@@ -47,48 +46,82 @@ class TrialSampler:
 
   def sample(
     self,
-    params: learner_lib.MetaParams,
+    params: types.PyTree,
     key: chex.PRNGKey,
     num_tasks: int,
   ) -> types.Stage:
-    """Trials of `num_tasks` tasks, `[G, K+1, B, T, ...]`."""
+    """Trials of `num_tasks` tasks, `[G, K+1, B, T, ...]`.
+
+    Args:
+      params: meta-parameters.
+      key: random key.
+      num_tasks: G.
+    """
     keys = jax.random.split(key, num_tasks)
     return task_batching.map_tasks(
-      self._sample_trials, params, keys, self.devices
+      lambda params, keys: self._sample_trials(params, None, keys),
+      params,
+      keys,
+      self.devices,
     )
 
-  def _sample_trials(self, params, keys) -> types.Stage:
-    """Trials of one device's tasks."""
+  def sample_perturbed(
+    self, params: types.PyTree, key: chex.PRNGKey, num_tasks: int
+  ) -> types.Stage:
+    """The same for evolution strategies, which `MetaLearner.perturb` explains.
+
+    Two tasks each are the same one and have the same random numbers, played
+    with opposite perturbations.
+    """
+    keys = jnp.repeat(jax.random.split(key, num_tasks // 2), 2, axis=0)
+    perturbed = self.learner.perturb(params, key, num_tasks)
+    return task_batching.map_tasks(
+      lambda _, inputs: self._sample_trials(inputs[0], 0, inputs[1]),
+      (),
+      (perturbed, keys),
+      self.devices,
+    )
+
+  def _sample_trials(self, params, axis, keys) -> types.Stage:
+    """Trials of one device's tasks; `axis` is the tasks' in `params`."""
     split = jax.vmap(lambda key: jax.random.split(key, 2))(keys)
     tasks = jax.vmap(self.environment.sample_task)(split[:, 0])
     stages = []
-    # All tasks share the parameters of stage 0: no batched products there.
-    adapted, axis = params.policy, None
+    init = self.learner.init_inner
+    # If all tasks share the parameters of stage 0, no batched products there.
+    adapted = init(params) if axis is None else jax.vmap(init)(params)
+    adapted_axis = axis
     for stage in range(self.config.num_inner_steps + 1):
       stage_keys = jax.vmap(jax.random.fold_in, (0, None))(split[:, 1], stage)
-      data = jax.vmap(self._sample_stage, (axis, 0, 0))(
-        adapted, tasks, stage_keys
+      data = jax.vmap(self._sample_stage, (adapted_axis, 0, 0))(
+        adapted[0], tasks, stage_keys
       )
       stages.append(data)
       if stage < self.config.num_inner_steps:
-        prepared = jax.vmap(self.learner.prepare)(data)
-        adapted, axis = self._adapt(params, adapted, prepared, axis), 0
+        adapted = self._adapt(params, axis, adapted, adapted_axis, data)
+        adapted_axis = 0
     return jax.tree_util.tree_map(lambda *x: jnp.stack(x, axis=1), *stages)
 
-  def _adapt(self, params, adapted, prepared, axis) -> types.PyTree:
-    """Adapts to each task, from parameters that tasks share or have."""
+  def _adapt(self, params, axis, adapted, adapted_axis, data) -> types.PyTree:
+    """Adapts to each task, from what tasks share (axis None) or have (0)."""
+    prepared = jax.vmap(self.learner.prepare, (axis, 0))(params, data)
+    values, axes = (params, adapted, prepared), (axis, adapted_axis, 0)
 
-    def adapt(adapted, prepared):
-      return self.learner.adapt(params._replace(policy=adapted), prepared)
+    def adapt(own):
+      params, adapted, prepared = (
+        value if axis is None else mine
+        for value, axis, mine in zip(values, axes, own, strict=True)
+      )
+      return self.learner.update_inner(params, *adapted, prepared)
 
     chunk_size = self.config.chunk_size or task_batching.default_chunk_size(
       self.devices
     )
-    if axis is None:
-      function, tasks = functools.partial(adapt, adapted), prepared
-    else:
-      function, tasks = lambda task: adapt(*task), (adapted, prepared)
-    return task_batching.map_chunks(function, tasks, chunk_size)
+    own = tuple(
+      () if axis is None else value
+      for value, axis in zip(values, axes, strict=True)
+    )
+    return task_batching.map_chunks(adapt, own, chunk_size)
 
   def _sample_stage(self, params, task, key) -> types.Stage:
     """One stage of one task: B rollouts of T steps."""

@@ -32,6 +32,8 @@ from acme_metarl.meta import learner as learner_lib
 from acme_metarl.meta import task_batching
 from acme_metarl.on_device import sampling as trial_sampling
 
+# Evaluator options that are no numbers, or belong to the data.
+_STATIC_OPTIONS = {'order', 'stop_target_gradients', 'q_tm1', 'v_mu_tm1'}
 # Streams of random keys that never meet.
 _INIT, _TRAIN, _EVALUATE = range(3)
 
@@ -212,7 +214,7 @@ def override(
   }
   fields = {k: v for k, v in hyperparameters.items() if k in numeric}
   options = {k: v for k, v in hyperparameters.items() if k not in numeric}
-  taken = config.evaluator_option_names() - {'order'}
+  taken = config.evaluator_option_names() - _STATIC_OPTIONS
   unknown = sorted(set(options) - taken)
   if unknown:
     raise ValueError(
@@ -270,7 +272,9 @@ def make_trainer(
   if num_eval_tasks < 1:
     raise ValueError(f'num_eval_tasks: got {num_eval_tasks}, need at least 1.')
   if policy is None:
-    policy = config.make_policy(environment.action_spec())
+    policy = config.make_policy(
+      environment.action_spec(), environment.observation_spec()
+    )
   devices = tuple(devices or jax.local_devices())
   _check_devices(devices)
   learner = learner_lib.make_meta_learner(config, policy, devices)
@@ -288,10 +292,12 @@ def make_trainer(
     )
 
   def iterate(state: TrainState):
-    trials = sampler.sample(
-      state.meta.params, _key(state, _TRAIN), config.num_tasks
-    )
-    meta, metrics = learner.update(state.meta, trials)
+    key = _key(state, _TRAIN)
+    sample = sampler.sample
+    if learner.perturb is not None:
+      sample = sampler.sample_perturbed
+    trials = sample(state.meta.params, key, config.num_tasks)
+    meta, metrics = learner.update(state.meta, trials, key)
     returns = jnp.mean(trial_sampling.stage_returns(trials), axis=0)
     metrics = {**metrics, 'num_steps': jnp.sum(trials.mask)}
     for stage in range(config.num_inner_steps + 1):

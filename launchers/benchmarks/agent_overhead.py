@@ -3,17 +3,21 @@
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 import contextlib
+import dataclasses
+import functools
+import itertools
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from acme import specs
 import jax
 import numpy as np
 
-from acme_metarl import types
+from acme_metarl import presets, types
 from acme_metarl.agents import maml
 from acme_metarl.agents.maml import networks as networks_lib
-from acme_metarl.launchers.runs import agent_trainer
+from acme_metarl.launchers.benchmarks import benchmark, timing
+from acme_metarl.launchers.runs import agent_trainer, host_devices
 from acme_metarl.launchers.runs import config as run_config
 from acme_metarl.meta import learner as learner_lib
 
@@ -35,25 +39,52 @@ PARTS = (
 )
 
 
-class Result(NamedTuple):
-  """What was measured.
+_THROUGH = 'through Acme and Reverb'
+# Of it to direct calls.
+_TARGET = 1.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """What is measured.
 
   Attributes:
-    seconds: of an iteration through Acme and Reverb, the median.
-    direct_seconds: of the same work by direct function calls.
-    ratio: of the two, the median over turns: what else the machine does comes
-      and goes, but both sides of one turn mostly share it.
-    parts: seconds of each of `PARTS` in an iteration through Acme and Reverb,
-      the median over turns.
-    compute_share: share of that iteration which is physics or XLA: everything
-      but replay and `OTHER`.
+    environment: task distribution.
+    algorithm: preset.
+    num_tasks: tasks.
+    num_rollouts: rollouts of each task and stage.
+    horizon: steps of a rollout.
+    num_inner_steps: adaptation steps.
+    num_turns: iterations of either side to measure.
+    num_devices: CPU devices; by default one per core.
   """
 
-  seconds: float
-  direct_seconds: float
-  ratio: float
-  parts: dict[str, float]
-  compute_share: float
+  environment: str = 'navigation_2d'
+  algorithm: str = 'promp_taypo2'
+  num_tasks: int = 40
+  num_rollouts: int = 20
+  horizon: int = 100
+  num_inner_steps: int = 1
+  num_turns: int = 10
+  num_devices: int | None = None
+
+  def __post_init__(self):
+    benchmark.check_positive(self, 'num_turns')
+    _ = self.run_config  # Refuses what there is not.
+
+  @property
+  def run_config(self) -> run_config.RunConfig:
+    return run_config.RunConfig(
+      environment=self.environment,
+      preset=self.algorithm,
+      algorithm=presets.make(
+        self.algorithm,
+        num_tasks=self.num_tasks,
+        num_rollouts=self.num_rollouts,
+        horizon=self.horizon,
+        num_inner_steps=self.num_inner_steps,
+      ),
+    )
 
 
 class _Clock:
@@ -94,19 +125,19 @@ class _Direct:
   """An iteration without Acme and Reverb: the same compiled functions."""
 
   def __init__(self, config: run_config.RunConfig):
-    algorithm = config.agent.algorithm
+    algorithm = config.algorithm
     trial = config.trial_environment('train')
     spec = specs.make_environment_spec(trial)
     networks = maml.make_networks(spec, algorithm)
     learner = learner_lib.make_meta_learner(algorithm, networks.policy)
-    policy = maml.MAMLBuilder(config.agent).make_policy(networks, spec)
+    policy = maml.MAMLBuilder(config.agent_config).make_policy(networks, spec)
     self._algorithm = algorithm
     self._environment = trial.environment
     self._start = jax.jit(policy.start, static_argnums=1)
     self._select_action = jax.jit(policy.select_action)
     self._adapt = jax.jit(policy.adapt)
     self._update = jax.jit(learner.update)
-    self._device = jax.local_devices(backend=config.agent.actor_backend)[0]
+    self._device = jax.local_devices(backend=config.agent['actor_backend'])[0]
     self._rng = np.random.default_rng(config.seed)
     self._key = jax.device_put(jax.random.PRNGKey(config.seed), self._device)
     self._sharding = _sharding(algorithm.num_tasks)
@@ -174,45 +205,48 @@ class _Direct:
     )
 
 
-def measure(config: run_config.RunConfig, num_turns: int) -> Result:
+def measure(config: Config) -> list[benchmark.Row]:
   """Measures both sides in turns, after a first one that compiles.
 
   Args:
-    config: of a run.
-    num_turns: how many turns to measure.
+    config: what is measured.
 
   Returns:
-    The result.
+    Rows: an iteration through Acme and Reverb, its ratio to the same work by
+    direct calls, and each of `PARTS` of it, with its share. Medians over turns.
   """
+  host_devices.set_up(config.num_devices, config.num_tasks)
+  run = config.run_config
   clock = _Clock()
-  through, directly, parts = [], [], []
-  direct = _Direct(config)
-  with contextlib.closing(agent_trainer.Trainer(config)) as trainer:
+  taken, parts = [], []
+  direct = _Direct(run)
+  with contextlib.closing(agent_trainer.Trainer(run)) as trainer:
     _instrument(trainer, clock)
-    prepare = _Preparation(config, trainer)
-    for turn in range(num_turns + 1):
-      start = time.perf_counter()
-      trainer.iterate()
-      middle = time.perf_counter()
-      direct.iterate()
-      end = time.perf_counter()
-      seconds = clock.take()
-      seconds_of_preparation = prepare.seconds()
+    prepare = _Preparation(run, trainer)
+    sides = {_THROUGH: trainer.iterate, 'direct': direct.iterate}
+    turns = itertools.islice(timing.turns(sides), config.num_turns + 1)
+    for turn, seconds in enumerate(turns):
+      by_part = _split(seconds[_THROUGH], clock.take(), *prepare.seconds())
       if turn:
-        through.append(middle - start)
-        directly.append(end - middle)
-        parts.append(_split(middle - start, seconds, *seconds_of_preparation))
+        taken.append(seconds)
+        parts.append(by_part)
+  case = benchmark.case_name(config.environment, run.algorithm)
+  seconds = {name: np.array([x[name] for x in taken]) for name in sides}
+  through, directly = benchmark.rows_of_turns(case, seconds, 'direct')
   median = {
     name: float(np.median([part[name] for part in parts])) for name in PARTS
   }
+  total = sum(median.values())
   compute = sum(median[name] for name in PARTS if name not in (REPLAY, OTHER))
-  return Result(
-    seconds=float(np.median(through)),
-    direct_seconds=float(np.median(directly)),
-    ratio=float(np.median(np.divide(through, directly))),
-    parts=median,
-    compute_share=compute / sum(median.values()),
-  )
+  return [
+    through.at_most(_TARGET),
+    directly,
+    benchmark.Row(case, 'physics or XLA', compute, ratio=compute / total),
+    *(
+      benchmark.Row(case, f'part: {name}', x, ratio=x / total)
+      for name, x in median.items()
+    ),
+  ]
 
 
 def _instrument(trainer: agent_trainer.Trainer, clock: _Clock) -> None:
@@ -235,16 +269,19 @@ class _Preparation:
   def __init__(
     self, config: run_config.RunConfig, trainer: agent_trainer.Trainer
   ):
-    algorithm = config.agent.algorithm
+    algorithm = config.algorithm
     spec = specs.make_environment_spec(trainer.environment)
     networks = maml.make_networks(spec, algorithm)
-    prepare = learner_lib.make_meta_learner(algorithm, networks.policy).prepare
+    prepare = functools.partial(
+      learner_lib.make_meta_learner(algorithm, networks.policy).prepare,
+      trainer.learner.state.params,
+    )
     self._recorder = trainer.actor._recorder
     # As the actor does it, on a CPU: task after task.
     self._one = jax.jit(lambda stage: jax.lax.map(prepare, stage))
     self._all = jax.jit(jax.vmap(jax.vmap(prepare)))
     self._num_inner_steps = algorithm.num_inner_steps
-    self._num_updates = config.agent.reuse
+    self._num_updates = config.agent['reuse']
     self._sharding = _sharding(algorithm.num_tasks)
 
   def seconds(self) -> tuple[float, float]:

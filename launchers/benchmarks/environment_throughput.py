@@ -1,9 +1,8 @@
 """How fast environments are, beside what they cannot be faster than."""
 
-from collections.abc import Callable, Sequence
-import functools
-import time
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping
+import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +10,7 @@ import numpy as np
 
 from acme_metarl import environments
 from acme_metarl.environments import action_scaling
+from acme_metarl.launchers.benchmarks import benchmark, timing
 
 # Behind the name of an environment: make it with this option.
 CONTACT = '+contact_forces'
@@ -27,81 +27,99 @@ _TARGETS = {
 }
 
 
-class Result(NamedTuple):
-  """One row of the table.
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """What is measured.
 
   Attributes:
-    environment: its name.
-    num_simulations: G × B, rollouts stepped together.
-    steps_per_second: environment steps per second, all rollouts together.
-    bare_steps_per_second: the same of the bare computation.
-    ratio: of the two, the median over the turns: what else the machine does
-      comes and goes, but both sides of one turn mostly share it.
-    target: what the ratio should be at least; None where there is no target.
-    is_met: whether it is; None where there is no target.
+    environments: environments to measure: navigation_2d, or names of MuJoCo
+      environments; +contact_forces behind an ant turns them on.
+    num_tasks: tasks, G.
+    num_rollouts: rollouts of each task, B.
+    num_steps: MuJoCo: timed steps of all rollouts. 2-D navigation: timed loops
+      of 100 steps.
+    num_threads: threads that step MuJoCo; by default one per processor.
+    seed: of all randomness.
   """
 
-  environment: str
-  num_simulations: int
-  steps_per_second: float
-  bare_steps_per_second: float
-  ratio: float
-  target: float | None
-  is_met: bool | None
+  environments: tuple[str, ...] = (
+    'navigation_2d',
+    'half_cheetah_direction',
+    'half_cheetah_velocity',
+    'ant_direction',
+    'ant_goal',
+    f'ant_goal{CONTACT}',
+    'walker2d_direction',
+    'hopper_params',
+    'humanoid_direction',
+  )
+  num_tasks: int = 40
+  num_rollouts: int = 20
+  num_steps: int = 100
+  num_threads: int | None = None
+  seed: int = 0
+
+  def __post_init__(self):
+    benchmark.check_positive(self, 'num_tasks', 'num_rollouts', 'num_steps')
+    if self.num_threads is not None:
+      benchmark.check_positive(self, 'num_threads')
+    known = ['navigation_2d']
+    if set(self.environments) != set(known):  # Otherwise MuJoCo may be missing.
+      from acme_metarl.environments.mujoco import locomotion
+
+      known += locomotion.TASKS
+      known += [
+        f'{name}{CONTACT}'
+        for name, task in locomotion.TASKS.items()
+        if task.contact_is_optional
+      ]
+    benchmark.check_names('environments', self.environments, known)
 
 
-def _result(
+def measure(config: Config) -> Iterator[benchmark.Row]:
+  """Yields two rows an environment: its steps a second, and the bare ones."""
+  for name in config.environments:
+    if name == 'navigation_2d':
+      yield from measure_navigation(
+        config.num_tasks, config.num_rollouts, config.num_steps, config.seed
+      )
+    else:
+      yield from measure_locomotion(
+        name,
+        config.num_tasks,
+        config.num_rollouts,
+        config.num_steps,
+        config.seed,
+        config.num_threads,
+      )
+
+
+def _rows(
   name: str,
   num_simulations: int,
-  seconds: Sequence[float],
-  bare_seconds: Sequence[float],
+  seconds: Mapping[str, np.ndarray],
   target: float | None,
-) -> Result:
-  """Makes a row of the seconds per environment step of both sides."""
-  seconds, bare_seconds = np.asarray(seconds), np.asarray(bare_seconds)
-  ratio = float(np.median(bare_seconds / seconds))
-  return Result(
-    name,
-    num_simulations,
-    float(1 / np.median(seconds)),
-    float(1 / np.median(bare_seconds)),
-    ratio,
-    target,
-    None if target is None else ratio >= target,
-  )
-
-
-def _take_turns(
-  turn: int, function: Callable[[], Any], bare: Callable[[], Any]
-) -> tuple[Any, tuple[float, float]]:
-  """Runs and times both; the order alternates, as caches favour the second.
-
-  Args:
-    turn: its parity says who goes first.
-    function: what is measured.
-    bare: what it is compared with.
-
-  Returns:
-    What `function` returned, and the seconds of both.
-  """
-  if turn % 2:
-    _, bare_seconds = _timed(bare)
-    returned, seconds = _timed(function)
-  else:
-    returned, seconds = _timed(function)
-    _, bare_seconds = _timed(bare)
-  return returned, (seconds, bare_seconds)
-
-
-def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
-  start = time.perf_counter()
-  returned = function()
-  return returned, time.perf_counter() - start
+) -> list[benchmark.Row]:
+  """Rows of the seconds per environment step of both sides."""
+  ratio = float(np.median(seconds['bare'] / seconds['environment']))
+  rows = [
+    benchmark.Row(
+      f'{name}, {num_simulations} simulations',
+      side,
+      float(1 / np.median(own)),
+      'steps/s',
+      ratio=ratio if side == 'environment' else None,
+    )
+    for side, own in seconds.items()
+  ]
+  if target is not None:
+    rows[0] = rows[0].at_least(target)
+  return rows
 
 
 def measure_navigation(
   num_tasks: int, num_rollouts: int, num_loops: int, seed: int
-) -> Result:
+) -> list[benchmark.Row]:
   """Times 2-D navigation on JAX's default device.
 
   Args:
@@ -111,11 +129,11 @@ def measure_navigation(
     seed: of all randomness.
 
   Returns:
-    A row; the bare computation draws the actions and does nothing with them.
+    Rows; the bare computation draws the actions and does nothing with them.
   """
   environment = environments.make('navigation_2d')
   num_simulations = num_tasks * num_rollouts
-  keys = jax.random.split(jax.random.PRNGKey(seed), 2 + num_loops)
+  keys = jax.random.split(jax.random.PRNGKey(seed), 3)
   state, _ = jax.vmap(environment.reset)(
     jax.random.split(keys[0], num_simulations),
     jax.vmap(environment.sample_task)(
@@ -139,22 +157,19 @@ def measure_navigation(
     carry = state, jnp.zeros(num_simulations)
     return jax.lax.scan(step, carry, draw(key))[0]
 
-  def wait_for(function, *args):
-    return jax.block_until_ready(function(*args))
-
-  for _ in range(_NUM_WARM_UPS):
-    jax.block_until_ready((play(state, keys[2]), draw(keys[2])))
-  seconds = [
-    _take_turns(
-      turn,
-      functools.partial(wait_for, play, state, key),
-      functools.partial(wait_for, draw, key),
-    )[1]
-    for turn, key in enumerate(keys[2:])
-  ]
-  seconds = np.array(seconds) / (_HORIZON * num_simulations)
-  return _result(
-    'navigation_2d', num_simulations, *seconds.T, _NAVIGATION_TARGET
+  seconds = timing.take_turns(
+    {
+      'environment': lambda: jax.block_until_ready(play(state, keys[2])),
+      'bare': lambda: jax.block_until_ready(draw(keys[2])),
+    },
+    num_loops,
+  )
+  steps = _HORIZON * num_simulations
+  return _rows(
+    'navigation_2d',
+    num_simulations,
+    {name: own / steps for name, own in seconds.items()},
+    _NAVIGATION_TARGET,
   )
 
 
@@ -165,7 +180,7 @@ def measure_locomotion(
   num_steps: int,
   seed: int,
   num_threads: int | None = None,
-) -> Result:
+) -> list[benchmark.Row]:
   """Times a MuJoCo environment.
 
   Rollouts that have ended are stepped by neither side, and do not count.
@@ -179,7 +194,7 @@ def measure_locomotion(
     num_threads: of both sides; by default one per processor.
 
   Returns:
-    A row.
+    Rows.
   """
   from acme_metarl.environments.mujoco import random_params, stepping
 
@@ -197,7 +212,14 @@ def measure_locomotion(
   low, high = environment.model.actuator_ctrlrange.T
   shape = (num_tasks, num_rollouts, environment.model.nu)
   live = np.zeros(shape[:2], bool)
-  seconds = []
+  action = returned = None
+
+  def step():
+    nonlocal returned
+    returned = environment.step(action)
+
+  turns = timing.turns({'environment': step, 'bare': bare.step})
+  taken = []
   for turn in range(_NUM_WARM_UPS + num_steps):
     if turn % _HORIZON == 0 or live.mean() < 0.5:
       environment.reset(tasks, num_rollouts, rng)
@@ -209,14 +231,13 @@ def measure_locomotion(
       np.concatenate(environment.get_state(), axis=-1)[live],
       control[live],
     )
-    (_, _, discount), taken = _take_turns(
-      turn, functools.partial(environment.step, action), bare.step
-    )
+    seconds = next(turns)
     if turn >= _NUM_WARM_UPS:
-      seconds.append(np.array(taken) / live.sum())
-    live &= discount > 0
+      taken.append({name: x / live.sum() for name, x in seconds.items()})
+    live &= returned[2] > 0  # The discounts.
   environment.close()
-  return _result(name, live.size, *np.transpose(seconds), _TARGETS.get(name))
+  seconds = {name: np.array([x[name] for x in taken]) for name in taken[0]}
+  return _rows(name, live.size, seconds, _TARGETS.get(name))
 
 
 class _BareStepping:
@@ -251,20 +272,3 @@ class _BareStepping:
       nstep=self._frame_skip,
       state=self._state,
     )
-
-
-def table(results: Sequence[Result]) -> str:
-  """Formats the rows for people."""
-  lines = [
-    f'{"environment":<28}{"G × B":>7}{"steps/s":>13}{"bare steps/s":>14}'
-    f'{"ratio":>8}{"target":>8}'
-  ]
-  for row in results:
-    target = '' if row.target is None else f'{row.target:.2f}'
-    lines.append(
-      f'{row.environment:<28}{row.num_simulations:>7}'
-      f'{row.steps_per_second:>13,.0f}{row.bare_steps_per_second:>14,.0f}'
-      f'{row.ratio:>8.3f}{target:>8}'
-      + ('  missed' if row.is_met is False else '')
-    )
-  return '\n'.join(lines)

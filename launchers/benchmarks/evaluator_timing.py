@@ -1,8 +1,8 @@
 """Timing of evaluators' derivatives, for `benchmark_evaluators`."""
 
+from collections.abc import Iterator
+import dataclasses
 import functools
-import time
-from typing import NamedTuple
 
 import chex
 import jax
@@ -12,22 +12,67 @@ import numpy as np
 
 from acme_metarl import evaluators, types
 from acme_metarl.evaluators import derivatives, recurrences
+from acme_metarl.launchers.benchmarks import benchmark, timing
 
 NUM_ACTIONS = 4
 DERIVATIVES = ('gradient', 'hessian_vector_product', 'hessian')
 
 
-class Row(NamedTuple):
-  """One measurement; times in milliseconds, compilation in seconds."""
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """What is measured.
 
-  table: str
-  name: str
-  derivative: str
-  length: int
-  num_trajectories: int
-  milliseconds: float
-  ratio: float
-  compilation: float
+  Attributes:
+    lengths: trajectory lengths T.
+    orders: orders K of the Taylor expansion.
+    num_trajectories: numbers of trajectories N.
+    num_features: features of an observation; the policy has 4 times as many
+      parameters.
+    max_steps: leave out combinations with more steps N T than this.
+    rounds: how often everything is timed.
+  """
+
+  lengths: tuple[int, ...] = (5, 20, 100, 400)
+  orders: tuple[int, ...] = (1, 2, 3, 4)
+  num_trajectories: tuple[int, ...] = (20, 1000)
+  num_features: int = 16
+  max_steps: int = 100_000
+  rounds: int = 15
+
+  def __post_init__(self):
+    benchmark.check_positive(
+      self, *(field.name for field in dataclasses.fields(self))
+    )
+    if not self.grid:
+      raise ValueError(
+        'no combination of --lengths and --num_trajectories has at most'
+        f' --max_steps={self.max_steps} steps; raise it or ask for less.'
+      )
+
+  @property
+  def grid(self) -> list[tuple[int, int]]:
+    """Lengths and numbers of trajectories that are measured."""
+    return [
+      (length, size)
+      for size in sorted(set(self.num_trajectories))
+      for length in sorted(set(self.lengths))
+      if length * size <= self.max_steps
+    ]
+
+
+def measure(config: Config) -> Iterator[benchmark.Row]:
+  """Yields rows of evaluators, and of the two ways to expand.
+
+  Ratios are to the Taylor expansion of order 1, and to the recurrence.
+  """
+  orders = sorted(set(config.orders))
+  for length, size in config.grid:
+    yield from compare_evaluators(
+      length, size, orders, config.num_features, config.rounds
+    )
+    yield from compare_expansions(
+      length, size, max(2, orders[0]), config.rounds
+    )
 
 
 def log_prob(
@@ -85,31 +130,17 @@ def compare_evaluators(
   orders: list[int],
   num_features: int,
   rounds: int,
-) -> list[Row]:
+) -> Iterator[benchmark.Row]:
   """Times the derivatives of every evaluator on one batch."""
   params = jnp.zeros((num_features, NUM_ACTIONS), jnp.float32)
   batch = make_batch(num_trajectories, length, num_features)
-  compiled, compilation = {}, {}
-  for name, evaluator in make_evaluators(orders).items():
-    for derivative in DERIVATIVES:
-      key = (name, derivative)
-      compiled[key], compilation[key] = _compile(
-        _derivative(derivative, evaluator), params, batch
-      )
-  times = interleaved_medians(compiled, rounds)
-  return [
-    Row(
-      'evaluators',
-      name,
-      derivative,
-      length,
-      num_trajectories,
-      times[name, derivative],
-      times[name, derivative] / times['taylor_1', derivative],
-      compilation[name, derivative],
-    )
-    for name, derivative in compiled
-  ]
+  for derivative in DERIVATIVES:
+    programs = {
+      name: timing.compile_ahead(_derivative(derivative, one), params, batch)
+      for name, one in make_evaluators(orders).items()
+    }
+    case = f'T {length}, N {num_trajectories}, {derivative}'
+    yield from benchmark.compare(case, programs, rounds, 'taylor_1')
 
 
 def _derivative(name: str, evaluator: evaluators.Evaluator):
@@ -154,7 +185,7 @@ def nested_by_triangle(
 
 def compare_expansions(
   length: int, num_trajectories: int, order: int, rounds: int
-) -> list[Row]:
+) -> Iterator[benchmark.Row]:
   """Times the recurrence and triangular products, differentiated by ρ."""
   batch = make_batch(num_trajectories, length, num_features=1)
   weight = 0.1 * batch.v_t
@@ -175,85 +206,10 @@ def compare_expansions(
     )[1]
 
   ways = {'recurrence': recurrences.nested, 'triangle': nested_by_triangle}
-  compiled, compilation = {}, {}
   for derivative in DERIVATIVES[:2]:
-    for name, expand in ways.items():
-      key = (name, derivative)
-      compiled[key], compilation[key] = _compile(
-        differentiate(expand, derivative), weight, batch
-      )
-  times = interleaved_medians(compiled, rounds)
-  return [
-    Row(
-      f'expansion_{order}',
-      name,
-      derivative,
-      length,
-      num_trajectories,
-      times[name, derivative],
-      times[name, derivative] / times['recurrence', derivative],
-      compilation[name, derivative],
-    )
-    for name, derivative in compiled
-  ]
-
-
-def _compile(function, *args):
-  """Returns a call without arguments, and the seconds of compilation."""
-  start = time.perf_counter()
-  compiled = jax.jit(function).lower(*args).compile()
-  seconds = time.perf_counter() - start
-  return functools.partial(compiled, *args), seconds
-
-
-def interleaved_medians(functions: dict, rounds: int) -> dict:
-  """Median milliseconds of each, all timed in turns, after a first call."""
-  times = {key: [] for key in functions}
-  for i in range(rounds + 1):
-    for key, function in functions.items():
-      start = time.perf_counter()
-      jax.block_until_ready(function())
-      if i > 0:
-        times[key].append(1e3 * (time.perf_counter() - start))
-  return {key: float(np.median(x)) for key, x in times.items()}
-
-
-def switch_sentences(rows: list[Row]) -> list[str]:
-  """Up to which length triangular products pay, for every N and table."""
-  sentences = []
-  groups = sorted({(row.num_trajectories, row.derivative) for row in rows})
-  for num_trajectories, derivative in groups:
-    ratios = {
-      row.length: row.ratio
-      for row in rows
-      if row.name == 'triangle'
-      and (row.num_trajectories, row.derivative)
-      == (num_trajectories, derivative)
+    programs = {
+      name: timing.compile_ahead(differentiate(way, derivative), weight, batch)
+      for name, way in ways.items()
     }
-    paying = []
-    for length in sorted(ratios):
-      if ratios[length] > 0.95:  # Less than that is noise.
-        break
-      paying.append(length)
-    answer = f'up to T = {paying[-1]}' if paying else 'at none of these T'
-    sentences.append(
-      f'N = {num_trajectories}, {derivative}: triangular products are faster'
-      f' {answer}; time over that of the recurrence: '
-      + ', '.join(f'T = {t}: {ratios[t]:.2f}' for t in sorted(ratios))
-    )
-  return sentences
-
-
-def table(rows: list[Row]) -> str:
-  """The rows as text, below a header."""
-  header = (
-    f'{"T":>6s} {"N":>6s}  {"":24s}{"derivative":24s}{"ms":>10s}'
-    f'{"ratio":>10s}{"compile s":>12s}'
-  )
-  lines = [
-    f'{row.length:6d} {row.num_trajectories:6d}  {row.name:24s}'
-    f'{row.derivative:24s}{row.milliseconds:10.3f}{row.ratio:10.2f}'
-    f'{row.compilation:12.2f}'
-    for row in rows
-  ]
-  return '\n'.join([header, *lines])
+    case = f'T {length}, N {num_trajectories}, {derivative}, order {order}'
+    yield from benchmark.compare(case, programs, rounds, 'recurrence')

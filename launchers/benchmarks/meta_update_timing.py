@@ -5,6 +5,7 @@ update, down to the bare network, are timed in turns, and neighbours compared.
 """
 
 from collections.abc import Callable
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -13,16 +14,70 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from acme_metarl import config as config_lib
-from acme_metarl import types
-from acme_metarl.launchers.benchmarks import timing
-from acme_metarl.meta import diagnostics, policies, synthetic, task_batching
+from acme_metarl import presets, types
+from acme_metarl.launchers.benchmarks import benchmark, timing
+from acme_metarl.launchers.runs import host_devices
 from acme_metarl.meta import learner as learner_lib
+from acme_metarl.meta import policies, synthetic, task_batching
 from acme_metarl.meta import task_loss as task_loss_lib
 
 # The update should reach this share of the yardstick's rate.
 TARGET = 0.8
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """What is measured.
+
+  Attributes:
+    algorithm: preset whose update is timed, one of those with PROMP's
+      objective.
+    num_tasks: tasks, G.
+    num_rollouts: rollouts, B.
+    horizon: steps of a rollout, T.
+    num_inner_steps: K.
+    num_epochs: outer epochs.
+    observation_size: elements of an observation.
+    action_size: dimensions of an action.
+    chunk_size: tasks at once on each device; by default what suits the backend.
+    num_devices: CPU devices that share the tasks; by default one per core.
+    num_turns: timed runs of each.
+  """
+
+  algorithm: str = 'promp_taypo2'
+  num_tasks: int = 40
+  num_rollouts: int = 20
+  horizon: int = 100
+  num_inner_steps: int = 1
+  num_epochs: int = 5
+  observation_size: int = 2
+  action_size: int = 2
+  chunk_size: int | None = None
+  num_devices: int | None = None
+  num_turns: int = 10
+
+  def __post_init__(self):
+    benchmark.check_positive(
+      self, 'num_turns', 'observation_size', 'action_size'
+    )
+    known = [name for name in presets.names() if name.startswith('promp')]
+    benchmark.check_names('algorithm', [self.algorithm], known)
+    _ = self.algorithm_config  # Refuses what there is not.
+
+  @property
+  def algorithm_config(self) -> config_lib.AlgorithmConfig:
+    return presets.make(
+      self.algorithm,
+      num_tasks=self.num_tasks,
+      num_rollouts=self.num_rollouts,
+      horizon=self.horizon,
+      num_inner_steps=self.num_inner_steps,
+      num_outer_epochs=self.num_epochs,
+      chunk_size=self.chunk_size,
+    )
 
 
 class Problem(NamedTuple):
@@ -36,25 +91,13 @@ class Problem(NamedTuple):
   devices: tuple[jax.Device, ...]
 
 
-class Report(NamedTuple):
-  """What was measured; medians over turns.
-
-  Attributes:
-    seconds: of each program, the update first.
-    compilation: seconds of tracing and compiling each.
-    flops: of one epoch without a scan, as the compiler counts.
-    rates: of products of matrices, in operations a second; see
-      `timing.Products`.
-    shares: of each of those rates that the whole update reaches.
-    split: of the update's seconds; adds up to the whole.
-  """
-
-  seconds: dict[str, float]
-  compilation: dict[str, float]
-  flops: float
-  rates: dict[str, float]
-  shares: dict[str, float]
-  split: dict[str, float]
+def measure(config: Config) -> list[benchmark.Row]:
+  """Times an update as settings say, see `measure_problem`."""
+  host_devices.set_up(config.num_devices, config.num_tasks)
+  problem = make_problem(
+    config.algorithm_config, config.observation_size, config.action_size
+  )
+  return measure_problem(problem, config.num_turns)
 
 
 def make_problem(
@@ -80,7 +123,7 @@ def make_problem(
   return Problem(config, policy, learner, state, trials, devices)
 
 
-def measure(problem: Problem, num_turns: int) -> Report:
+def measure_problem(problem: Problem, num_turns: int) -> list[benchmark.Row]:
   """Times an update, its parts and the yardstick in turns.
 
   Args:
@@ -88,7 +131,10 @@ def measure(problem: Problem, num_turns: int) -> Report:
     num_turns: how often each runs.
 
   Returns:
-    The report.
+    Rows, medians over turns: every program, the update first, with its ratio to
+    the update; a split of the update's seconds, which adds up to the whole; the
+    operations of an epoch without a scan, as the compiler counts them; and
+    products of matrices, with the share of their rate that the update reaches.
   """
   config, state, trials = problem.config, problem.state, problem.trials
   tasks = _make_tasks(problem)
@@ -97,34 +143,24 @@ def measure(problem: Problem, num_turns: int) -> Report:
     'gradient': _loss_gradient(loss, state),
     'network': _network_gradient(problem.policy, state),
   }
-  programs = {'update': (problem.learner.update, (state, trials))}
+  compile_ahead = timing.compile_ahead
+  programs = {'update': compile_ahead(problem.learner.update, state, trials)}
   for name, gradient in gradients.items():
-    programs[name] = (
-      _epochs(gradient, problem),
-      (state.params.policy, tasks),
+    programs[name] = compile_ahead(
+      _epochs(gradient, problem), state.params.policy, tasks
     )
-  programs['preparation'] = (_preparation(problem), (trials,))
-  compiled = {
-    name: timing.compile_ahead(function, *args)
-    for name, (function, args) in programs.items()
-  }
+  programs['preparation'] = compile_ahead(_preparation(problem), trials)
   products = timing.Products()
   turns = timing.take_turns(
-    {
-      **{
-        name: functools.partial(compiled[name].call, *args)
-        for name, (_, args) in programs.items()
-      },
-      **products.functions,
-    },
+    {name: x.call for name, x in programs.items()} | products.functions,
     num_turns,
   )
   one_task = jax.tree_util.tree_map(lambda x: x[0], tasks)
   flops = config.num_tasks * gradient_flops(loss, state, one_task)
+  rates = products.rates(turns)
   # Turn by turn, so that a busy machine slows both sides of a ratio.
   floors = {
-    name: config.num_outer_epochs * flops / rate
-    for name, rate in products.rates(turns).items()
+    name: config.num_outer_epochs * flops / rate for name, rate in rates.items()
   }
   floor = floors[timing.YARDSTICK]
   split = {
@@ -136,63 +172,34 @@ def measure(problem: Problem, num_turns: int) -> Report:
     - turns['preparation'],
     'preparation': turns['preparation'],
   }
-  return Report(
-    seconds={name: float(np.median(turns[name])) for name in programs},
-    compilation={name: program.seconds for name, program in compiled.items()},
-    flops=flops,
-    rates={
-      name: float(np.median(rate))
-      for name, rate in products.rates(turns).items()
-    },
-    shares={
-      name: float(np.median(floor / turns['update']))
-      for name, floor in floors.items()
-    },
-    split={name: float(np.median(x)) for name, x in split.items()},
+  case = benchmark.case_name(
+    f'{len(problem.devices)} x {problem.devices[0].device_kind}', config
   )
-
-
-def table(report: Report, problem: Problem) -> str:
-  """The report as text."""
-  config = problem.config
-  sizes = (
-    f'{config.num_tasks} tasks x {config.num_rollouts} rollouts x'
-    f' {config.horizon} steps x {config.num_inner_steps + 1} stages,'
-    f' network {"x".join(map(str, config.hidden_sizes))},'
-    f' {config.num_outer_epochs} epochs'
+  rows = benchmark.rows_of_turns(
+    case,
+    {name: turns[name] for name in programs},
+    'update',
+    {name: program.seconds for name, program in programs.items()},
   )
-  devices = f'{len(problem.devices)} x {problem.devices[0].device_kind}'
-  lines = [
-    f'{sizes}; {devices}',
+  rows += benchmark.rows_of_turns(
+    case,
+    {f'part: {name}': x for name, x in split.items()} | {'': turns['update']},
     '',
-    f'{"":40s}{"seconds":>10s}{"compile s":>12s}',
-  ]
-  lines += [
-    f'{name:40s}{seconds:10.4f}{report.compilation[name]:12.2f}'
-    for name, seconds in report.seconds.items()
-  ]
-  lines += ['', f'{"split of the update":40s}{"seconds":>10s}{"share":>12s}']
-  lines += [
-    f'{name:40s}{seconds:10.4f}{seconds / report.seconds["update"]:12.0%}'
-    for name, seconds in report.split.items()
-  ]
-  lines += [
-    '',
-    f'operations of an epoch: {report.flops / 1e9:.2f} Gflop',
-    '',
-    f'{"":40s}{"Gflop/s":>10s}{"reached":>12s}',
-  ]
-  lines += [
-    f'{name:40s}{report.rates[name] / 1e9:10.0f}{share:12.0%}'
-    for name, share in report.shares.items()
-  ]
-  is_met = 'met' if report.shares[timing.YARDSTICK] >= TARGET else 'missed'
-  lines.append(f'target: {TARGET:.0%} of the {timing.YARDSTICK}: {is_met}')
-  return '\n'.join(lines)
+  )[:-1]
+  rows.append(
+    benchmark.Row(case, 'operations of an epoch', flops / 1e9, 'Gflop')
+  )
+  for name, rate in rates.items():
+    share = float(np.median(floors[name] / turns['update']))
+    row = benchmark.Row(
+      case, name, float(np.median(rate)) / 1e9, 'Gflop/s', share
+    )
+    rows.append(row.at_least(TARGET) if name == timing.YARDSTICK else row)
+  return rows
 
 
 def gradient_flops(
-  loss: task_loss_lib.MetaGradient,
+  loss: task_loss_lib.TaskLoss,
   state: learner_lib.MetaState,
   task: task_loss_lib.Task,
 ) -> float:
@@ -212,9 +219,8 @@ def gradient_flops(
 
 
 def _make_tasks(problem: Problem) -> task_loss_lib.Task:
-  prepared = jax.jit(jax.vmap(jax.vmap(problem.learner.prepare)))(
-    problem.trials
-  )
+  prepare = functools.partial(problem.learner.prepare, problem.state.params)
+  prepared = jax.jit(jax.vmap(jax.vmap(prepare)))(problem.trials)
   return make_task(prepared, jnp.zeros(problem.config.num_tasks))
 
 
@@ -230,9 +236,11 @@ def make_task(
 
 
 def _preparation(problem: Problem):
+  one = functools.partial(problem.learner.prepare, problem.state.params)
+
   def prepare(trials):
     return task_batching.map_tasks(
-      lambda _, x: jax.vmap(jax.vmap(problem.learner.prepare))(x),
+      lambda _, x: jax.vmap(jax.vmap(one))(x),
       (),
       trials,
       problem.devices,
@@ -241,7 +249,7 @@ def _preparation(problem: Problem):
   return prepare
 
 
-def _loss_gradient(loss: task_loss_lib.MetaGradient, state):
+def _loss_gradient(loss: task_loss_lib.TaskLoss, state):
   """The meta-gradient of the whole loss, and nothing else."""
 
   def task_loss(params, task):
@@ -287,7 +295,7 @@ def _epochs(gradient: Callable[[Any, Any], Any], problem: Problem):
       step = 1e-3 / config.num_tasks
       return jax.tree_util.tree_map(
         lambda p, g: p - step * g, params, total
-      ), diagnostics.inner_product(total, total)
+      ), optax.tree_utils.tree_vdot(total, total)
 
     return lax.scan(epoch, params, None, length=config.num_outer_epochs)
 

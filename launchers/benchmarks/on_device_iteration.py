@@ -1,5 +1,6 @@
 """One meta-iteration on a device: its time beside its operations."""
 
+import functools
 from typing import Any
 
 import jax
@@ -8,8 +9,11 @@ import numpy as np
 
 from acme_metarl import config as config_lib
 from acme_metarl import environments, on_device
-from acme_metarl.launchers.benchmarks import meta_update_timing, timing
-from acme_metarl.launchers.benchmarks import on_device_throughput as throughput
+from acme_metarl.launchers.benchmarks import (
+  benchmark,
+  meta_update_timing,
+  timing,
+)
 from acme_metarl.meta import learner as learner_lib
 from acme_metarl.meta import policies
 
@@ -20,7 +24,7 @@ RATIO_TARGET = 1.6
 
 def measure(
   config: config_lib.AlgorithmConfig, num_turns: int, seed: int
-) -> list[throughput.Row]:
+) -> list[benchmark.Row]:
   """Times sampling, learning and whole iterations of 2-D navigation.
 
   Args:
@@ -45,48 +49,39 @@ def measure(
     return trainer.sample(params, key, config.num_tasks)
 
   sample = timing.compile_ahead(draw, state.meta.params, key)
-  trials = sample.call(state.meta.params, key)
-  learn = timing.compile_ahead(learner.update, state.meta, trials)
-  whole = timing.compile_ahead(trainer.iterate, state)
   programs = {
-    'sampling': (sample, (state.meta.params, key)),
-    'learning': (learn, (state.meta, trials)),
-    'whole iteration': (whole, (state,)),
+    'sampling': sample,
+    'learning': timing.compile_ahead(learner.update, state.meta, sample.call()),
+    'whole iteration': timing.compile_ahead(trainer.iterate, state),
   }
   products = timing.Products()
-  functions = {
-    name: lambda call=program.call, args=args: call(*args)
-    for name, (program, args) in programs.items()
-  }
-  seconds = timing.take_turns({**functions, **products.functions}, num_turns)
-
-  case = throughput.case_name('navigation_2d', config)
-
-  def row(quantity, value, unit):
-    return throughput.Row('navigation', case, quantity, float(value), unit)
-
-  rows = [
-    row(f'{name}: compilation', program.seconds, 's')
-    for name, (program, _) in programs.items()
-  ]
-  rows += [row(name, np.median(seconds[name]), 's') for name in programs]
+  seconds = timing.take_turns(
+    {name: x.call for name, x in programs.items()} | products.functions,
+    num_turns,
+  )
+  case = benchmark.case_name('navigation_2d', config)
+  rows = benchmark.rows_of_turns(
+    case,
+    {name: seconds[name] for name in programs},
+    compilation={name: x.seconds for name, x in programs.items()},
+  )
   if config.uses_trust_region:
     return rows
   flops = iteration_flops(config, environment)
   rows += [
-    row(f'{name}: operations', value / 1e9, 'Gflop')
+    benchmark.Row(case, f'{name}: operations', value / 1e9, 'Gflop')
     for name, value in flops.items()
   ]
-  rates = products.rates(seconds)
-  rows += [
-    row(name, np.median(rate) / 1e9, 'Gflop/s') for name, rate in rates.items()
-  ]
   needed = seconds['whole iteration'] / sum(flops.values())
-  for name, rate in rates.items():
-    ratio = row(f'iteration / {name}', np.median(needed * rate), '')
-    if name == timing.YARDSTICK:
-      ratio = throughput.at_most(RATIO_TARGET, ratio)
-    rows.append(ratio)
+  for name, rate in products.rates(seconds).items():
+    row = benchmark.Row(
+      case,
+      f'{name}; the iteration takes longer by',
+      float(np.median(rate)) / 1e9,
+      'Gflop/s',
+      ratio=float(np.median(needed * rate)),
+    )
+    rows.append(row.at_most(RATIO_TARGET) if name == timing.YARDSTICK else row)
   return rows
 
 
@@ -120,15 +115,21 @@ def iteration_flops(
     )
     for n in (1, 2)
   )
-  prepared = jax.eval_shape(learner.prepare, stage)
+  one = functools.partial(learner.prepare, state.params)
+  prepared = jax.eval_shape(one, stage)
   task = jax.eval_shape(
     lambda stages: meta_update_timing.make_task(
-      jax.vmap(learner.prepare)(stages), jnp.zeros(())
+      jax.vmap(one)(stages), jnp.zeros(())
     ),
     stages,
   )
-  prepare = timing.count_flops(learner.prepare, stage)
-  adapt = timing.count_flops(learner.adapt, state.params, prepared)
+  prepare = timing.count_flops(one, stage)
+  adapt = timing.count_flops(
+    learner.update_inner,
+    state.params,
+    *learner.init_inner(state.params),
+    prepared,
+  )
   gradient = meta_update_timing.gradient_flops(
     learner_lib.make_task_loss(config, policy), state, task
   )

@@ -1,6 +1,6 @@
 """Timing of compiled programs, and the yardstick of what a processor can do."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import functools
 import math
 import time
@@ -22,7 +22,7 @@ class Compiled(NamedTuple):
   """A program, and how long its making took.
 
   Attributes:
-    call: runs it on given arguments and waits.
+    call: runs it and waits for its result, which it returns.
     seconds: of tracing and compilation.
   """
 
@@ -35,7 +35,7 @@ def compile_ahead(function: Callable[..., Any], *args: Any) -> Compiled:
   start = time.perf_counter()
   compiled = jax.jit(function).lower(*args).compile()
   seconds = time.perf_counter() - start
-  return Compiled(lambda *args: jax.block_until_ready(compiled(*args)), seconds)
+  return Compiled(lambda: jax.block_until_ready(compiled(*args)), seconds)
 
 
 def count_flops(function: Callable[..., Any], *args: Any) -> float:
@@ -56,29 +56,54 @@ def count_flops(function: Callable[..., Any], *args: Any) -> float:
   return float(analysis['flops'])
 
 
-def take_turns(
-  functions: dict[str, Callable[[], Any]], num_turns: int
-) -> dict[str, np.ndarray]:
-  """Times functions one after the other, again and again.
+def turns(
+  functions: Mapping[str, Callable[[], Any]],
+) -> Iterator[dict[str, float]]:
+  """Times functions one after the other, again and again, for ever.
 
-  What else the machine does comes and goes, but one turn mostly shares it.
+  What else the machine does comes and goes, but one turn mostly shares it. Each
+  turn has the order of the last one reversed, as caches favour who comes later.
 
   Args:
     functions: by name; each waits for its result.
-    num_turns: how often each runs, after once for warming up.
+
+  Yields:
+    Seconds by name, of a turn.
+  """
+  names = list(functions)
+  while True:
+    seconds = {}
+    for name in names:
+      start = time.perf_counter()
+      functions[name]()
+      seconds[name] = time.perf_counter() - start
+    yield {name: seconds[name] for name in functions}
+    names.reverse()
+
+
+def take_turns(
+  functions: Mapping[str, Callable[[], Any]],
+  num_turns: int,
+  max_seconds: float = math.inf,
+) -> dict[str, np.ndarray]:
+  """Times functions in turns, after one for warming up.
+
+  Args:
+    functions: by name; each waits for its result.
+    num_turns: how many.
+    max_seconds: after so many, no turn is begun.
 
   Returns:
-    Seconds by name, `[num_turns]`.
+    Seconds by name, `[num_turns]` or shorter.
   """
-  for function in functions.values():
-    function()
-  seconds = {name: [] for name in functions}
-  for _ in range(num_turns):
-    for name, function in functions.items():
-      start = time.perf_counter()
-      function()
-      seconds[name].append(time.perf_counter() - start)
-  return {name: np.asarray(values) for name, values in seconds.items()}
+  timed = turns(functions)
+  next(timed)
+  taken = []
+  while len(taken) < num_turns and not (
+    taken and sum(sum(x.values()) for x in taken) > max_seconds
+  ):
+    taken.append(next(timed))
+  return {name: np.array([x[name] for x in taken]) for name in functions}
 
 
 class Products:
@@ -108,7 +133,7 @@ class Products:
         jax.device_put(left, left_device),
         jax.device_put(right, right_device),
       )
-      return functools.partial(compile_ahead(jnp.dot, *args).call, *args)
+      return compile_ahead(jnp.dot, *args).call
 
     plain = product(_PRODUCT_SHAPE[0], devices[0], devices[0])
     shared = product(

@@ -1,9 +1,12 @@
 """The configuration: refusals with reasons, and JSON there and back."""
 
 import dataclasses
+import functools
 import json
 
 import jax.numpy as jnp
+import numpy as np
+import optax
 import pytest
 
 from acme_metarl import algorithm_parts, config, evaluators
@@ -31,7 +34,64 @@ AlgorithmConfig = config.AlgorithmConfig
     (dict(evaluator='retrace'), 'evaluator must be one of importance_sampling'),
     (dict(reduction=None), 'reduction must be one of per_step'),
     (dict(meta_gradient='second'), 'meta_gradient must be one of full'),
-    (dict(outer_optimizer='lion'), 'outer_optimizer must be one of adam'),
+    (
+      dict(outer_optimizer='lyon'),
+      'outer_optimizer must be one of trust_region',
+    ),
+    (dict(inner_optimizer=3), 'inner_optimizer must be one of .* or an optax'),
+    (dict(outer_optimizer_options={'b3': 1}), "do not fit 'adam'"),
+    (
+      dict(outer_optimizer=optax.adam(1e-3), outer_optimizer_options={'b1': 1}),
+      'belong to an optimiser given by its name',
+    ),
+    (dict(normalize_advantages='false'), 'must be True or False'),
+    (dict(adaptive_inner_kl=1), 'must be True or False'),
+    (dict(num_rollouts=1), 'Use at least 2 rollouts'),
+    (dict(inner_differentiation='forward'), 'must be one of reverse, mixed'),
+    (dict(inner_loop=3), 'must be a function of'),
+    (
+      dict(learned_evaluator_options={'order': 0.5}),
+      'numbers in .* can be learned',
+    ),
+    (
+      dict(learned_evaluator_options={'lambda_': 1.0}),
+      'learned behind a sigmoid',
+    ),
+    (
+      dict(learned_evaluator_options={'discount': 0.5}, discount=0),
+      'Set discount to the largest one',
+    ),
+    (
+      dict(meta_gradient='reptile', num_outer_epochs=1),
+      'inner_kl_coefficient is 0.0005. Set it to 0',
+    ),
+    (dict(meta_gradient='reptile'), 'needs num_outer_epochs=1'),
+    (
+      dict(
+        meta_gradient='reptile',
+        num_outer_epochs=1,
+        inner_kl_coefficient=0,
+        inner_step_sizes='scalar',
+      ),
+      'has no gradient for step sizes',
+    ),
+    (
+      dict(
+        meta_gradient='evolution_strategies',
+        num_outer_epochs=1,
+        inner_kl_coefficient=0,
+        num_tasks=3,
+      ),
+      'num_tasks must be even',
+    ),
+    (
+      dict(
+        inner_differentiation='mixed',
+        outer_optimizer='trust_region',
+        num_outer_epochs=1,
+      ),
+      'Use "reverse" with it',
+    ),
     (dict(inner_step_sizes='learned'), 'inner_step_sizes must be one of'),
     (
       dict(evaluator='dice', evaluator_options={'order': 2}),
@@ -90,6 +150,41 @@ def test_is_frozen():
     AlgorithmConfig().num_tasks = 3
 
 
+def test_is_hashable_and_equal_by_value():
+  one, other = (
+    AlgorithmConfig(evaluator_options={'order': 2}, hidden_sizes=[8])
+    for _ in range(2)
+  )
+  assert one == other
+  assert hash(one) == hash(other)
+
+
+class TestOptimizers:
+  def _step(self, optimizer):
+    params = jnp.array([1.0, 2.0])
+    updates, _ = optimizer.update(2 * params, optimizer.init(params), params)
+    return updates
+
+  def test_outer_by_name_and_as_an_object(self):
+    named = AlgorithmConfig(
+      outer_optimizer='adamw',
+      outer_learning_rate=0.1,
+      outer_optimizer_options={'weight_decay': 0.5},
+    )
+    given = AlgorithmConfig(outer_optimizer=optax.adamw(0.1, weight_decay=0.5))
+    assert jnp.array_equal(
+      self._step(named.make_outer_optimizer()),
+      self._step(given.make_outer_optimizer()),
+    )
+
+  def test_inner_by_name_has_the_inner_learning_rate(self):
+    named = AlgorithmConfig(inner_optimizer='adam', inner_learning_rate=0.2)
+    step = named.initial_step_size * self._step(named.make_inner_optimizer())
+    given = AlgorithmConfig(inner_optimizer=optax.adam(0.2))
+    assert given.initial_step_size == 1.0
+    assert jnp.allclose(step, self._step(given.make_inner_optimizer()))
+
+
 class TestParts:
   TRAJECTORY = (0.5, 1.0, 2.0, 0.9, 1.3)
 
@@ -115,15 +210,16 @@ class TestParts:
         )
 
   def test_every_named_part_can_be_made(self):
-    for name in algorithm_parts.EVALUATORS:
+    for name in algorithm_parts.names('evaluator'):
       made = AlgorithmConfig(evaluator=name).make_evaluator()
       assert made(*self._arrays()).shape == (3,)
-    for name in algorithm_parts.REDUCTIONS:
+    for name in algorithm_parts.names('reduction'):
       made = AlgorithmConfig(reduction=name).make_reduction()
       assert made is getattr(reductions, name)
-    for name, kind in algorithm_parts.BASELINES.items():
+    for name in algorithm_parts.names('baseline'):
+      kind = algorithm_parts.named('baseline', name)
       assert isinstance(AlgorithmConfig(baseline=name).make_baseline(), kind)
-    for name in algorithm_parts.OUTER_OBJECTIVES:
+    for name in ('clipped_surrogate', 'surrogate', 'policy_gradient'):
       AlgorithmConfig(
         outer_objective=name, num_outer_epochs=1
       ).make_outer_objective()
@@ -171,22 +267,106 @@ class TestJson:
     text = json.dumps(settings.to_dict())
     assert AlgorithmConfig.from_dict(json.loads(text)) == settings
 
-  def test_importable_callables_are_written_by_name(self):
-    settings = AlgorithmConfig(evaluator=evaluators.doubly_robust)
-    values = json.loads(json.dumps(settings.to_dict()))
-    assert values['evaluator'] == 'acme_metarl.evaluators:doubly_robust'
-    read = AlgorithmConfig.from_dict(values)
-    assert read.evaluator is evaluators.doubly_robust
+  def test_what_has_a_name_is_the_name(self):
+    settings = AlgorithmConfig(
+      evaluator=evaluators.doubly_robust, reduction=reductions.start_state
+    )
+    assert settings == AlgorithmConfig(
+      evaluator='doubly_robust', reduction='start_state'
+    )
+    assert settings.to_dict()['evaluator'] == 'doubly_robust'
 
-  def test_refuses_callables_that_no_import_leads_to(self):
-    settings = AlgorithmConfig(reduction=lambda *args: 0.0)
-    with pytest.raises(ValueError, match='reduction is .* no import leads to'):
+  def test_a_partial_of_a_name_is_the_name_with_options(self):
+    settings = AlgorithmConfig(
+      evaluator=functools.partial(evaluators.taylor_expansion, order=3)
+    )
+    assert settings == AlgorithmConfig(evaluator_options={'order': 3})
+
+  def test_parts_with_fields_go_there_and_back(self):
+    settings = AlgorithmConfig(
+      baseline=baselines.LinearFeature(ridge=1e-3),
+      outer_objective=objectives.ClippedSurrogate(0.2),
+      evaluator_options={
+        'order': np.int64(2),
+        'lambda_': np.float32(0.5),
+      },
+      outer_optimizer='adamw',
+      outer_optimizer_options={'weight_decay': 0.1},
+    )
+    text = json.dumps(settings.to_dict(), allow_nan=False)
+    assert AlgorithmConfig.from_dict(json.loads(text)) == settings
+    objective = objectives.Evaluated(
+      evaluators.doubly_robust, reductions.per_step
+    )
+    settings = AlgorithmConfig(outer_objective=objective)
+    text = json.dumps(settings.to_dict())
+    assert AlgorithmConfig.from_dict(json.loads(text)) == settings
+
+  def test_numbers_that_json_does_not_have(self):
+    settings = AlgorithmConfig(
+      evaluator='vtrace', evaluator_options={'clip_rho_threshold': np.inf}
+    )
+    text = json.dumps(settings.to_dict(), allow_nan=False)
+    assert AlgorithmConfig.from_dict(json.loads(text)) == settings
+
+  def test_callables_are_imported_only_when_asked(self):
+    values = AlgorithmConfig(evaluator=json.dumps).to_dict()
+    assert values['evaluator'] == 'json:dumps'
+    read = AlgorithmConfig.from_dict(values, allow_imports=True)
+    assert read.evaluator is json.dumps
+    with pytest.raises(ValueError, match='--config.evaluator=json:dumps'):
+      AlgorithmConfig.from_dict(values)
+
+  @pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+      ('evaluator', 'os:system'),
+      ('reduction', 'os:system'),
+      ('inner_loop', 'os:system'),
+      ('baseline', {'name': 'os:system', 'command': 'true'}),
+      (
+        'outer_objective',
+        {'name': 'evaluated', 'evaluator': 'os:system'},
+      ),
+    ],
+  )
+  def test_files_import_nothing(self, field, value):
+    with pytest.raises(ValueError, match='not imported because a file says so'):
+      AlgorithmConfig.from_dict({field: value})
+
+  def test_reads_what_earlier_versions_wrote(self):
+    read = AlgorithmConfig.from_dict(
+      {'evaluator': 'acme_metarl.evaluators:doubly_robust'}
+    )
+    assert read.evaluator == 'doubly_robust'
+
+  @pytest.mark.parametrize(
+    ('field', 'value', 'message'),
+    [
+      ('reduction', lambda *args: 0.0, 'which no import leads to'),
+      ('outer_optimizer', optax.adam(1e-3), 'cannot be written to a file'),
+      ('evaluator', functools.partial(max, 1), 'cannot be written to a file'),
+    ],
+  )
+  def test_refuses_what_cannot_be_written(self, field, value, message):
+    settings = AlgorithmConfig(**{field: value})
+    with pytest.raises(ValueError, match=f'{field} is .*{message}'):
       settings.to_dict()
+
+  def test_registered_parts_are_written_by_name(self):
+    optimizer = functools.partial(optax.sgd, momentum=0.5)
+    algorithm_parts.register('optimizer', 'test_heavy_ball', optimizer)
+    settings = AlgorithmConfig(outer_optimizer='test_heavy_ball')
+    assert AlgorithmConfig.from_dict(settings.to_dict()) == settings
+    with pytest.raises(ValueError, match='exists already'):
+      algorithm_parts.register('optimizer', 'test_heavy_ball', optax.sgd)
+    with pytest.raises(ValueError, match='kind must be one of'):
+      algorithm_parts.register('optimiser', 'mine', optax.sgd)
 
   def test_refuses_names_that_lead_nowhere(self):
     for name in ('no_such_module:f', 'acme_metarl.evaluators:no_such_name'):
       with pytest.raises(ValueError, match='can be imported'):
-        AlgorithmConfig.from_dict({'evaluator': name})
+        AlgorithmConfig.from_dict({'evaluator': name}, allow_imports=True)
 
   def test_refuses_unknown_fields(self):
     with pytest.raises(ValueError, match=r"unknown fields \['num_task'\]"):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from acme_metarl import config, presets
+from acme_metarl import config, evaluators, presets
 
 ROWS = {
   # name: inner evaluator, its options, meta-gradient, outer objective,
@@ -46,6 +46,16 @@ ROWS = {
     5,
   ),
   'vpg_maml': ('log_likelihood', {}, 'full', 'policy_gradient', 'adam', 1),
+  'meta_sgd': ('log_likelihood', {}, 'full', 'surrogate', 'trust_region', 1),
+  'reptile': ('log_likelihood', {}, 'reptile', 'clipped_surrogate', 'sgd', 1),
+  'es_maml': (
+    'log_likelihood',
+    {},
+    'evolution_strategies',
+    'clipped_surrogate',
+    'adam',
+    1,
+  ),
 }
 
 
@@ -94,22 +104,50 @@ def test_shared_settings(name):
     init_log_std=0.0,
     min_std=1e-6,
   )
+  if name == 'meta_sgd':
+    shared['inner_step_sizes'] = 'per_parameter'
+  for key, value in {
+    'reptile': 1.0,
+    'es_maml': 1e-2,
+  }.items():
+    if name == key:
+      shared['outer_learning_rate'] = value
   settings = dataclasses.asdict(presets.make(name))
   assert {key: settings[key] for key in shared} == shared
 
 
 @pytest.mark.parametrize('name', ROWS)
 def test_there_and_back_through_json(name):
-  settings = presets.make(name, num_tasks=3)
+  settings = presets.make(name, num_tasks=4)
   values = json.loads(json.dumps(settings.to_dict()))
   assert config.AlgorithmConfig.from_dict(values) == settings
-  assert settings.num_tasks == 3
+  assert settings.num_tasks == 4
 
 
 def test_refuses():
   with pytest.raises(ValueError, match='name must be one of trpo_maml'):
-    presets.make('reptile')
+    presets.make('maml')
   with pytest.raises(ValueError, match='unknown fields'):
     presets.make('promp', learning_rate=1.0)
   with pytest.raises(ValueError, match='num_outer_epochs'):
     presets.make('trpo_maml', num_outer_epochs=2)
+
+
+def _mine(v_tm1, v_t, r_t, discount_t, rho_tm1):
+  del v_tm1, v_t, discount_t
+  return r_t * rho_tm1
+
+
+def test_another_evaluator_has_no_options_of_the_presets():
+  assert presets.make('promp', evaluator=_mine).evaluator_options == {}
+  assert (
+    presets.make('promp', evaluator='doubly_robust').evaluator_options == {}
+  )
+  given = presets.make('promp', evaluator='vtrace', evaluator_options={})
+  assert given.evaluator == 'vtrace'
+
+
+def test_the_presets_own_evaluator_keeps_its_options():
+  for evaluator in ('taylor_expansion', evaluators.taylor_expansion):
+    made = presets.make('promp_taypo3', evaluator=evaluator)
+    assert made.evaluator_options == {'order': 3}

@@ -47,7 +47,9 @@ def _train(config, policy, num_iterations):
     keys = jax.random.split(key, 3)
     target = jnp.where(jax.random.bernoulli(keys[0]), 1.0, -1.0)
     before = _sample_stage(policy, params.policy, target, keys[1])
-    adapted = learner.adapt(params, learner.prepare(before))
+    adapted, _ = learner.update_inner(
+      params, *learner.init_inner(params), learner.prepare(params, before)
+    )
     after = _sample_stage(policy, adapted, target, keys[2])
     return jax.tree_util.tree_map(lambda *x: jnp.stack(x), before, after)
 

@@ -9,10 +9,10 @@ import optax
 import pytest
 
 from acme_metarl import presets
+from acme_metarl.evaluators import reductions
 from acme_metarl.meta import (
   adaptation,
   diagnostics,
-  objectives,
   policies,
   synthetic,
 )
@@ -74,15 +74,15 @@ class TestAdaptation:
     learner = learner_lib.make_meta_learner(settings, POLICY)
     params, trial = _init(learner).params, _task(_trials(2), 0)
 
-    stages = jax.vmap(learner.prepare)(trial)
-    acting = params
+    stages = jax.vmap(learner.prepare, (None, 0))(params, trial)
+    acting = learner.init_inner(params)
     for index in range(2):
-      stage = learner.prepare(_task(trial, index))
-      acting = acting._replace(policy=jax.jit(learner.adapt)(acting, stage))
+      stage = learner.prepare(params, _task(trial, index))
+      acting = jax.jit(learner.update_inner)(params, *acting, stage)
 
     loss = learner_lib.make_task_loss(settings, POLICY)
-    learning, _ = jax.jit(loss.unroll)(params, stages)
-    _assert_close(acting.policy, learning, rtol=1e-10, atol=1e-12)
+    *_, learning = jax.jit(loss.unroll)(params, stages)
+    _assert_close(acting[0], learning, rtol=1e-10, atol=1e-12)
 
   def test_leaks_nothing_from_task_to_task(self):
     """A peer's evaluation starts a task from the one before's parameters."""
@@ -93,7 +93,10 @@ class TestAdaptation:
     @jax.jit
     @jax.vmap
     def adapt(stage):
-      return learner.adapt(params, learner.prepare(stage))
+      prepared = learner.prepare(params, stage)
+      return learner.update_inner(
+        params, *learner.init_inner(params), prepared
+      )
 
     together = adapt(first_stages)
     reverse = adapt(_task(first_stages, slice(None, None, -1)))
@@ -109,7 +112,9 @@ class TestAgainstPlainPython:
     losses = []
     log_prob = policies.log_prob_fn(POLICY)
     for g in range(NUM_TASKS):
-      first, last = (learner.prepare(_task(trials, (g, k))) for k in range(2))
+      first, last = (
+        learner.prepare(params, _task(trials, (g, k))) for k in range(2)
+      )
       adapted = adaptation.adapt(
         params,
         first,
@@ -123,7 +128,7 @@ class TestAgainstPlainPython:
       )
       new = POLICY.apply(params, first.observation)
       old = policies.with_params(new, first.behaviour_params)
-      kl = objectives.masked_mean(old.kl_divergence(new), first.mask)
+      kl = reductions.masked_mean(old.kl_divergence(new), first.mask)
       losses.append(-objective + kl_coefficient * kl)
     return sum(losses) / NUM_TASKS
 
@@ -166,13 +171,13 @@ class TestAgainstPlainPython:
     def last_distribution(params, g):
       adapted = adaptation.adapt(
         params,
-        learner.prepare(_task(trials, (g, 0))),
+        learner.prepare(params, _task(trials, (g, 0))),
         log_prob,
         settings.make_evaluator(),
         settings.make_reduction(),
         settings.inner_learning_rate,
       )
-      last = learner.prepare(_task(trials, (g, 1)))
+      last = learner.prepare(params, _task(trials, (g, 1)))
       return POLICY.apply(adapted, last.observation), last.mask
 
     @jax.jit
@@ -181,7 +186,7 @@ class TestAgainstPlainPython:
       for g in range(NUM_TASKS):
         old, mask = last_distribution(old_params, g)
         new, _ = last_distribution(new_params, g)
-        total += objectives.masked_mean(old.kl_divergence(new), mask)
+        total += reductions.masked_mean(old.kl_divergence(new), mask)
       return total / NUM_TASKS
 
     kl = mean_kl(state.params.policy, new_state.params.policy)

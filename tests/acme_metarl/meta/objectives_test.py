@@ -82,5 +82,5 @@ def test_masked_steps_do_not_matter():
       objective(log_prob, prepared), objective(dirty, prepared)
     )
   np.testing.assert_array_equal(
-    objectives.masked_mean(jnp.ones(3), jnp.zeros(3)), 0
+    reductions.masked_mean(jnp.ones(3), jnp.zeros(3)), 0
   )

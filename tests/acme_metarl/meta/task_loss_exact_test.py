@@ -1,6 +1,5 @@
 """Meta-gradients of MDPs whose trajectories can all be listed."""
 
-import dataclasses
 import functools
 
 import jax
@@ -8,8 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acme_metarl import evaluators, tabular, types
-from acme_metarl.meta import objectives, policies, preparation
+from acme_metarl import config, evaluators, tabular, types
+from acme_metarl.evaluators import reductions
+from acme_metarl.meta import inner_loop, objectives, policies
+from acme_metarl.meta import learner as learner_lib
 from acme_metarl.meta import task_loss as task_loss_lib
 
 EVALUATORS = {
@@ -59,10 +60,12 @@ class TestTabular:
 
   def _meta_gradient(self, logits, behaviour, name, num_inner_steps):
     mdp, prepared, expectation = self._setup(behaviour)
-    loss = task_loss_lib.MetaGradient(
-      policy=policies.tabular(mdp.num_states, mdp.num_actions),
-      evaluator=EVALUATORS[name],
-      reduction=expectation,
+    policy = policies.tabular(mdp.num_states, mdp.num_actions)
+    loss = task_loss_lib.TaskLoss(
+      policy=policy,
+      inner=inner_loop.GradientAscent(
+        policies.log_prob_fn(policy), EVALUATORS[name], expectation
+      ),
       num_inner_steps=num_inner_steps,
       outer_objective=objectives.Evaluated(
         evaluators.doubly_robust, expectation
@@ -116,94 +119,151 @@ class TestTabular:
 
 
 class TestScoreFunction:
-  """One sampled trajectory; its expectation is a sum over all of them."""
+  """All data that two tasks can have; the expectation is a sum over them.
+
+  Through `MetaLearner.update` with a gradient step of 1, so that what an update
+  adds is the meta-gradient.
+  """
 
   HORIZON = 2
   STEP_SIZE = 0.7
 
-  def test_is_unbiased(self):
-    """For L(θ) = E[V(θ + η X)], the sampling of X included."""
-    mdp = tabular.random_mdp(
-      jax.random.PRNGKey(3), num_states=2, num_actions=2, discount=0.8
-    )
-    logits = jax.random.normal(jax.random.PRNGKey(0), (2, 2))
+  def _outcomes(self, mdp, logits):
+    """Stages of one rollout for each trajectory, and their probabilities."""
     probabilities, trajectories = tabular.enumerate_trajectories(
       mdp, tabular.softmax_policy(logits), self.HORIZON
     )
-    states, actions = trajectories.states[:, :-1], trajectories.actions
-    discount_t = (mdp.discount * trajectories.discounts).at[:, -1].set(0.0)
-    returns = preparation.discounted_sums(trajectories.rewards, discount_t)
-    weights = returns * mdp.discount ** jnp.arange(self.HORIZON)
-    num_trajectories = len(probabilities)
-
-    def log_probs(x):
-      return jax.nn.log_softmax(x)[states, actions]
-
-    def adapted(x, index):
-      step = jax.grad(lambda y: jnp.sum(weights[index] * log_probs(y)[index]))
-      return x + self.STEP_SIZE * step(x)
-
-    def value(x):
-      return tabular.value(mdp, x, self.HORIZON)
-
-    def exact(x):
-      ratios = jnp.exp(jnp.sum(log_probs(x) - log_probs(logits), axis=1))
-      values = jax.vmap(lambda i: value(adapted(x, i)))(
-        jnp.arange(num_trajectories)
-      )
-      return (probabilities * ratios) @ values
-
-    zeros = jnp.zeros_like(discount_t)
-    all_of_them = types.Prepared(
-      observation=states,
-      action=actions,
-      v_tm1=zeros,
-      v_t=zeros,
-      r_t=trajectories.rewards,
-      discount_t=discount_t,
-      advantage=zeros,
-      mask=jnp.ones_like(zeros),
-      behaviour_log_prob=log_probs(logits),
+    keep = np.flatnonzero(np.asarray(probabilities))
+    states, actions = trajectories.states[keep], trajectories.actions[keep]
+    log_probs = jax.nn.log_softmax(logits)[states[:, :-1], actions]
+    ones = jnp.ones_like(log_probs)
+    stages = types.Stage(
+      observation=states[:, None],
+      action=actions[:, None],
+      reward=trajectories.rewards[keep][:, None],
+      discount=ones.at[:, -1].set(0.0)[:, None],
+      mask=ones[:, None],
+      behaviour_log_prob=log_probs[:, None],
     )
-    loss = task_loss_lib.MetaGradient(
-      policy=policies.tabular(2, 2),
-      evaluator=evaluators.log_likelihood,
-      num_inner_steps=1,
-      kind='score_function',
-      # The mask lets one trajectory through.
-      reduction=lambda estimates, v_t, discount_t, mask: jnp.sum(
-        estimates[:, 0] * mask[:, 0]
-      ),
-      outer_objective=objectives.Evaluated(
-        evaluators.doubly_robust,
-        lambda estimates, *_: probabilities @ estimates[:, 0],
-      ),
+    return probabilities[keep], stages
+
+  def _setup(self, kind, objective):
+    # Two successors, all states and actions possible.
+    mdp = tabular.random_mdp(
+      jax.random.PRNGKey(3), num_states=2, num_actions=2, discount=0.8
     )
+    transition = jnp.zeros_like(mdp.transition).at[0, 0, 0].set(1.0)
+    transition = transition.at[0, 1, 1].set(1.0).at[1, :, 0].set(1.0)
+    mdp = mdp._replace(transition=transition)
+    logits = jax.random.normal(jax.random.PRNGKey(0), (2, 2))
+    settings = config.AlgorithmConfig(
+      num_tasks=2,
+      num_rollouts=1,
+      horizon=self.HORIZON,
+      discount=0.8,
+      evaluator='log_likelihood',
+      reduction='start_state',
+      baseline='zero',
+      normalize_advantages=False,
+      inner_learning_rate=self.STEP_SIZE,
+      inner_kl_coefficient=0.0,
+      meta_gradient=kind,
+      outer_objective=objective,
+      outer_optimizer='sgd',
+      outer_learning_rate=1.0,
+      num_outer_epochs=1,
+    )
+    learner = learner_lib.make_meta_learner(
+      settings, policies.tabular(2, 2), jax.devices('cpu')[:1]
+    )
+    state = learner.init(jax.random.PRNGKey(0), jnp.zeros((), jnp.int32))
+    params = {'~': {'logits': logits}}
+    state = state._replace(params=state.params._replace(policy=params))
+    return mdp, logits, learner, state
 
-    def estimate(index):
-      """The meta-gradient where adaptation saw one trajectory."""
-      one = jnp.zeros_like(zeros).at[index].set(1.0)
-      stages = jax.tree_util.tree_map(lambda x: jnp.stack([x, x]), all_of_them)
-      task = task_loss_lib.Task(
-        stages._replace(mask=jnp.stack([one, all_of_them.mask])),
-        reference=(jnp.zeros((2, *states.shape, 2)),),
-        score_weight=value(adapted(logits, index)),
+  def _meta_gradient(self, kind, objective):
+    """Its expectation, and the exact one of E[V(θ + η X)]."""
+    mdp, logits, learner, state = self._setup(kind, objective)
+
+    @jax.jit
+    def adapted(x, stage):
+      prepared = learner.prepare(state.params, stage)
+      meta = state.params._replace(policy={'~': {'logits': x}})
+      params, _ = learner.update_inner(
+        meta, *learner.init_inner(meta), prepared
       )
+      return params['~']['logits']
 
-      def negative_loss(x):
-        params = task_loss_lib.MetaParams(
-          {'~': {'logits': x}}, jnp.asarray(self.STEP_SIZE)
+    first_probabilities, first = self._outcomes(mdp, logits)
+    trials, probabilities = [], []
+    for i, p in enumerate(first_probabilities):
+      before = jax.tree_util.tree_map(lambda x, i=i: x[i], first)
+      last_probabilities, last = self._outcomes(mdp, adapted(logits, before))
+      for j, q in enumerate(last_probabilities):
+        after = jax.tree_util.tree_map(lambda x, j=j: x[j], last)
+        trials.append(
+          jax.tree_util.tree_map(lambda *x: jnp.stack(x), before, after)
         )
-        return -loss.task_loss(params, task, jnp.zeros(1))[0]
+        probabilities.append(p * q)
+    trials = jax.tree_util.tree_map(lambda *x: jnp.stack(x), *trials)
+    probabilities = jnp.stack(probabilities)
+    np.testing.assert_allclose(jnp.sum(probabilities), 1.0, atol=1e-12)
 
-      return jax.grad(negative_loss)(logits)
+    def step(i, j):
+      both = jax.tree_util.tree_map(lambda x: x[jnp.array([i, j])], trials)
+      new_state, _ = learner.update(state, both)
+      return new_state.params.policy['~']['logits'] - logits
 
-    estimates = jax.jit(jax.vmap(estimate))(jnp.arange(num_trajectories))
-    mean = jnp.tensordot(probabilities, estimates, 1)
-    expected = jax.jit(jax.grad(exact))(logits)
-    np.testing.assert_allclose(mean, expected, atol=1e-12)
-    # The score is part of it: the path alone is far off.
-    loss = dataclasses.replace(loss, kind='full')
-    path = jax.jit(jax.vmap(estimate))(jnp.arange(num_trajectories))
-    path = jnp.tensordot(probabilities, path, 1)
-    assert np.max(np.abs(path - mean)) > 1e-3
+    n = len(probabilities)
+    steps = jax.jit(jax.vmap(jax.vmap(step, (None, 0)), (0, None)))(
+      jnp.arange(n), jnp.arange(n)
+    )
+    mean = jnp.einsum('i,j,ij...->...', probabilities, probabilities, steps)
+
+    @jax.jit
+    @jax.grad
+    def exact(x):
+      log_probs = jax.nn.log_softmax(x)
+      total = 0.0
+      for i, p in enumerate(first_probabilities):
+        before = jax.tree_util.tree_map(lambda y, i=i: y[i], first)
+        chosen = log_probs[before.observation[:, :-1], before.action]
+        ratio = jnp.exp(jnp.sum(chosen - before.behaviour_log_prob))
+        value = tabular.value(mdp, adapted(x, before), self.HORIZON)
+        total += p * ratio * value
+      return total
+
+    return mean, exact(logits)
+
+  def test_is_unbiased_through_the_learner(self):
+    """Of the value of the start state, with its control variate."""
+    objective = objectives.Evaluated(evaluators.doubly_robust)
+    mean, exact = self._meta_gradient('score_function', objective)
+    np.testing.assert_allclose(mean, exact, atol=1e-12)
+
+  def test_the_score_is_part_of_it(self):
+    objective = objectives.Evaluated(evaluators.doubly_robust)
+    mean, exact = self._meta_gradient('full', objective)
+    assert np.max(np.abs(mean - exact)) > 1e-3
+
+  def test_surrogates_weigh_by_the_value_that_their_gradient_is_of(self):
+    """The mean reward per step is the value over the horizon where γ = 1."""
+    log_prob = jnp.log(jnp.array([[0.5, 0.25]]))
+    prepared = types.Prepared(
+      observation=jnp.zeros((1, 2)),
+      action=jnp.zeros((1, 2)),
+      v_tm1=jnp.zeros((1, 2)),
+      v_t=jnp.zeros((1, 2)),
+      r_t=jnp.array([[3.0, 5.0]]),
+      discount_t=jnp.array([[1.0, 0.0]]),
+      advantage=jnp.array([[1.0, -1.0]]),
+      mask=jnp.ones((1, 2)),
+      behaviour_log_prob=log_prob,
+    )
+    for objective in (
+      objectives.Surrogate(),
+      objectives.ClippedSurrogate(),
+      objectives.PolicyGradient(),
+      objectives.Evaluated(evaluators.lvc, reductions.per_step),
+    ):
+      assert objectives.value(objective, log_prob, prepared) == 4.0

@@ -6,11 +6,18 @@ import jax
 from jax import flatten_util
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from acme_metarl import evaluators, types
-from acme_metarl.evaluators import reductions
-from acme_metarl.meta import adaptation, objectives, policies, synthetic
+from acme_metarl.evaluators import derivatives, reductions
+from acme_metarl.meta import (
+  adaptation,
+  inner_loop,
+  objectives,
+  policies,
+  synthetic,
+)
 from acme_metarl.meta import task_loss as task_loss_lib
 
 ALL = {
@@ -77,10 +84,17 @@ def _draw_task(policy, num_inner_steps, num_rollouts, params):
 
 
 def _make_loss(policy, evaluator, num_inner_steps=1, kind='full', **kwargs):
-  return task_loss_lib.MetaGradient(
+  inner = inner_loop.GradientAscent(
+    policies.log_prob_fn(policy),
+    evaluator,
+    kwargs.get('reduction', reductions.per_step),
+    kind=kind,
+    differentiation=kwargs.get('differentiation', 'reverse'),
+    optimizer=kwargs.get('optimizer', optax.sgd(1.0)),
+  )
+  return task_loss_lib.TaskLoss(
     policy=policy,
-    evaluator=evaluator,
-    reduction=kwargs.get('reduction', reductions.per_step),
+    inner=inner,
     num_inner_steps=num_inner_steps,
     outer_objective=kwargs.get('objective', objectives.Surrogate()),
     kind=kind,
@@ -181,7 +195,7 @@ class TestKinds:
       return policy.apply(unravel(x), stage.observation).log_prob(stage.action)
 
     def inner(x):
-      return adaptation.inner_objective(
+      return derivatives.reduced_estimate(
         log_prob(x, first), first, evaluator, reductions.per_step
       )
 

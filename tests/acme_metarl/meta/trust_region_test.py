@@ -13,6 +13,7 @@ from acme_metarl import evaluators
 from acme_metarl.evaluators import reductions
 from acme_metarl.meta import (
   adaptation,
+  inner_loop,
   objectives,
   policies,
   synthetic,
@@ -152,10 +153,13 @@ def test_gauss_newton_is_the_hessian_of_the_kl_divergence(kind):
   )
   trial = jax.tree_util.tree_map(lambda x: x[0], trials)
   stages = jax.vmap(functools.partial(adaptation.prepare, discount=0.9))(trial)
-  loss = task_loss_lib.MetaGradient(
+  loss = task_loss_lib.TaskLoss(
     policy=policy,
-    evaluator=evaluators.doubly_robust,
-    reduction=reductions.per_step,
+    inner=inner_loop.GradientAscent(
+      policies.log_prob_fn(policy),
+      evaluators.doubly_robust,
+      reductions.per_step,
+    ),
     num_inner_steps=1,
     outer_objective=objectives.Surrogate(),
   )

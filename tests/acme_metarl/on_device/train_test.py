@@ -1,6 +1,7 @@
 """Meta-training as one compiled function."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from typing import NamedTuple
@@ -116,7 +117,9 @@ def test_behaviour_log_prob_is_that_of_the_adapted_policy(trainer, trials):
       jax.tree_util.tree_map(lambda x, at=(task, i): jnp.asarray(x[at]), trials)
       for i in range(2)
     )
-    adapted = learner.adapt(params, learner.prepare(stage_0))
+    adapted, _ = learner.update_inner(
+      params, *learner.init_inner(params), learner.prepare(params, stage_0)
+    )
     for policy_params, stage in ((params.policy, stage_0), (adapted, stage_1)):
       log_prob = policy.apply(
         policy_params, stage.observation[:, :-1]
@@ -226,6 +229,25 @@ def test_hyperparameters_vmap(train):
   leaves = jax.tree_util.tree_leaves(states.meta.params.policy)
   for i, j in ((0, 1), (1, 2)):
     assert any(np.abs(x[i] - x[j]).max() > 1e-7 for x in leaves)
+
+
+@pytest.mark.parametrize('optimizer', ['adam', 'trust_region'])
+def test_every_hyperparameter_on_offer_may_be_traced(optimizer):
+  """Those that the refusal of an unknown one lists."""
+  overrides = dict(outer_optimizer=optimizer, num_iterations=1)
+  if optimizer == 'trust_region':
+    overrides.update(outer_objective='surrogate', num_outer_epochs=1)
+  train = on_device.make_train(_config(**overrides), _Bandit())
+  key = jax.random.PRNGKey(0)
+  with pytest.raises(ValueError, match='hyperparameters has') as refusal:
+    train(key, {'no_such': 1.0})
+  names = re.findall(r"'(\w+)'", str(refusal.value))[1:]
+  assert {'discount', 'min_std', 'max_kl', 'lambda_'} - {'lambda_'} < set(names)
+  swept = {name: jnp.array([0.3, 0.4]) for name in names}
+  states, _ = jax.vmap(lambda values: train(key, values))(swept)
+  assert states.iteration.tolist() == [1, 1]
+  for name in names:  # Each alone, without compiling.
+    jax.eval_shape(lambda x, name=name: train(key, {name: x}), 0.3)
 
 
 def test_metrics_are_streamed_while_the_program_runs():

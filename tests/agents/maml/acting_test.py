@@ -78,9 +78,8 @@ def test_acts_with_parameters_adapted_as_the_learner_adapts(agent, variables):
     agent.config.algorithm, agent.networks.policy
   )
   adapt = jax.jit(
-    lambda params, stage: learner.adapt(
-      learner_lib.MetaParams(params, variables.params.step_sizes),
-      learner.prepare(stage),
+    lambda params, stage: learner.update_inner(
+      variables.params, *params, learner.prepare(variables.params, stage)
     )
   )
   log_prob = jax.jit(
@@ -89,11 +88,11 @@ def test_acts_with_parameters_adapted_as_the_learner_adapts(agent, variables):
     )
   )
   for task in range(2):
-    params = variables.params.policy
+    params = learner.init_inner(variables.params)
     for stage in range(3):
       data = jax.tree_util.tree_map(lambda x, i=(task, stage): x[i], trial)
       np.testing.assert_allclose(
-        log_prob(params, data.observation[:, :-1], data.action),
+        log_prob(params[0], data.observation[:, :-1], data.action),
         data.behaviour_log_prob,
         rtol=2e-4,
         atol=2e-4,
@@ -104,7 +103,7 @@ def test_acts_with_parameters_adapted_as_the_learner_adapts(agent, variables):
       lambda x, y, g=task: np.testing.assert_allclose(
         x[g], y, rtol=1e-3, atol=1e-5
       ),
-      actor.params,
+      tuple(actor.params),
       params,
     )
 
@@ -161,12 +160,13 @@ def test_evaluation_needs_no_adder_and_stores_nothing(agent, variables):
     agent.environment, actor, logger=agent.logger, observers=[returns]
   )
   loop.run_episode()
-  assert agent.client.server_info()['trials'].current_size == 0
+  assert agent.counts().size == 0
   trial = actor._recorder.trial
   np.testing.assert_allclose(
     returns.returns, trial.reward.sum(axis=-1), rtol=1e-5
   )
   metrics = returns.get_metrics()
+  assert metrics.pop('episode_return') == pytest.approx(trial.reward.sum() / 6)
   assert metrics.pop('environment_steps') == trial.mask.sum() == 2 * 3 * 3 * 5
   assert metrics == {
     f'return_{k}': pytest.approx(trial.reward[:, k].sum() / 6) for k in range(3)

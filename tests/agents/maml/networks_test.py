@@ -26,28 +26,28 @@ def test_selection_is_drawn_from_each_tasks_own_parameters(make_agent):
   _, params = _start(agent)
   # The second task's policy moves far to the right.
   params = jax.tree_util.tree_map(np.array, params)
-  last_layer = [p['b'] for p in params.values() if 'b' in p][-1]
+  last_layer = [p['b'] for p in params.policy.values() if 'b' in p][-1]
   assert last_layer.shape == (2, 2)
   last_layer[1] += 100
   observation = np.zeros((2, 3, 2), np.float32)
-  selection = agent.policy.select_action(
+  sampled = agent.policy.select_action(
     params, observation, jax.random.PRNGKey(0), 0, 0
   )
-  assert np.abs(selection.action[0]).max() < 10
-  assert selection.action[1].min() > 50
+  assert np.abs(sampled.action[0]).max() < 10
+  assert sampled.action[1].min() > 50
   for task in range(2):
     distribution = agent.networks.policy.apply(
-      jax.tree_util.tree_map(lambda x, g=task: x[g], params),
+      jax.tree_util.tree_map(lambda x, g=task: x[g], params.policy),
       observation[task],
     )
     np.testing.assert_allclose(
-      selection.log_prob[task],
-      distribution.log_prob(selection.action[task]),
+      sampled.log_prob[task],
+      distribution.log_prob(sampled.action[task]),
       rtol=1e-5,
     )
     mean, std = policies.distribution_params(distribution)
-    np.testing.assert_allclose(selection.params[0][task], mean, rtol=1e-5)
-    np.testing.assert_allclose(selection.params[1][task], std, rtol=1e-5)
+    np.testing.assert_allclose(sampled.params[0][task], mean, rtol=1e-5)
+    np.testing.assert_allclose(sampled.params[1][task], std, rtol=1e-5)
 
 
 def test_randomness_derives_from_key_trial_and_step(make_agent):
@@ -79,12 +79,12 @@ def test_discrete_actions_get_a_softmax(make_agent):
   )
   _, params = _start(agent)
   observation = np.zeros(agent.spec.observations.observation.shape, np.int32)
-  selection = agent.policy.select_action(
+  sampled = agent.policy.select_action(
     params, observation, jax.random.PRNGKey(0), 0, 0
   )
-  assert selection.action.shape == (2, 3)
-  assert np.issubdtype(selection.action.dtype, np.integer)
-  assert set(np.unique(selection.action)) <= {0, 1, 2}
+  assert sampled.action.shape == (2, 3)
+  assert np.issubdtype(sampled.action.dtype, np.integer)
+  assert set(np.unique(sampled.action)) <= {0, 1, 2}
 
 
 def test_refuses_actions_that_it_has_no_network_for(make_agent):
@@ -160,7 +160,11 @@ def test_adapts_each_task_as_the_library_does(make_agent, chunk_size):
   learner = learner_lib.make_meta_learner(
     agent.config.algorithm, agent.networks.policy
   )
-  adapt = jax.jit(lambda p, s: learner.adapt(p, learner.prepare(s)))
+  adapt = jax.jit(
+    lambda p, s: learner.update_inner(
+      p, *learner.init_inner(p), learner.prepare(p, s)
+    )
+  )
   for task in range(2):
     of_task = jax.tree_util.tree_map(lambda x, g=task: x[g], stage)
     expected = adapt(meta_params, of_task)
@@ -168,6 +172,6 @@ def test_adapts_each_task_as_the_library_does(make_agent, chunk_size):
       lambda x, y, g=task: np.testing.assert_allclose(
         x[g], y, rtol=1e-4, atol=1e-6
       ),
-      adapted,
+      tuple(adapted),
       expected,
     )
