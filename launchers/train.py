@@ -22,6 +22,7 @@ import sys
 
 from absl import flags
 
+from acme_metarl import environments
 from acme_metarl.launchers.runs import (
   agent_trainer,
   compilation_cache,
@@ -42,8 +43,9 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> bool:
 
   def check(config):
     host_devices.set_up(values['num_devices'].value, config.algorithm.num_tasks)
-    config.make_environment()
     host_devices.local()
+    config.make_policy(environments.batch(config.make_environment()))
+    config.make_environment('evaluation')
 
   local_servers.spare_proxies()
   cache = compilation_cache.set_up(values['compilation_cache'].value)

@@ -209,6 +209,12 @@ class RunConfig:
     if isinstance(made, str):
       environment = environments.make(made, **options)
     else:
+      try:
+        inspect.signature(made).bind(**options)
+      except TypeError as error:
+        raise ValueError(
+          f'{flag}_options: {_name(made)} does not take {options} ({error}).'
+        ) from error
       environment = made(**options)
     for parts in (_HOST_PARTS, _DEVICE_PARTS):
       if all(callable(getattr(environment, part, None)) for part in parts):
@@ -250,8 +256,16 @@ class RunConfig:
       'action_spec': environment.action_spec(),
       'config': self.algorithm,
     }
-    if 'config' not in inspect.signature(self.network).parameters:
+    signature = inspect.signature(self.network)
+    if 'config' not in signature.parameters:
       del arguments['config']
+    try:
+      signature.bind(**arguments)
+    except TypeError as error:
+      raise ValueError(
+        f'network: {_name(self.network)} must take observation_spec and '
+        f'action_spec, and if it likes config ({error}).'
+      ) from error
     policy = self.network(**arguments)
     if not (
       callable(getattr(policy, 'init', None))

@@ -45,9 +45,8 @@ def check(config: run_config.RunConfig) -> None:
       'reuse: on a device every trial is used once; leave it out, or use'
       ' launchers.train.'
     )
-  make_environment(config)
-  if config.eval_every:
-    make_environment(config, 'evaluation')
+  config.make_policy(make_environment(config))
+  make_environment(config, 'evaluation')
 
 
 class Trainer:

@@ -41,8 +41,7 @@ def main(
     'help', False, 'Show this.', flag_values=values, module_name=launcher
   )
   text = values.get_help()
-  if not flags.FLAGS.is_parsed():  # Those who read global flags ask for that.
-    flags.FLAGS([launcher])
+  flags.FLAGS.mark_as_parsed()  # Those who read global flags ask for that.
   for module, of_module in flags.FLAGS.flags_by_module_dict().items():
     if module.startswith(_OTHERS):
       for flag in of_module:
