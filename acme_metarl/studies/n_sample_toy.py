@@ -58,25 +58,6 @@ class Moments(NamedTuple):
   variance_stderr: float
 
 
-class PowerLaw(NamedTuple):
-  """y = coefficient · x^exponent, fitted.
-
-  Attributes:
-    exponent: the slope on a log-log plot.
-    exponent_stderr: its standard error.
-    coefficient: of the fit.
-  """
-
-  exponent: float
-  exponent_stderr: float
-  coefficient: float
-
-  def interval(self, num_stderrs: float = 1.96) -> tuple[float, float]:
-    """Confidence interval of the exponent, 95 % by default."""
-    half = num_stderrs * self.exponent_stderr
-    return self.exponent - half, self.exponent + half
-
-
 def objective(scale: chex.Numeric = 1.0) -> nso.Objective:
   """Returns the toy: f(x) = -(x - 1)² at the mean of samples of N(θ, σ²)."""
   return nso.Objective(
@@ -215,47 +196,6 @@ def _batch_sums(
     return jnp.sum(errors), jnp.sum(errors**2)
 
   return jax.lax.map(batch, jax.random.split(key, num_batches))
-
-
-def fit_power_law(
-  x: Sequence[float], y: Sequence[float], y_stderr: Sequence[float]
-) -> PowerLaw:
-  """Fits |y| = c x^p by weighted least squares in logarithms.
-
-  The weights are the inverse variances of log |y|, to first order
-  (y_stderr / y)²; the standard error of the exponent follows from them.
-
-  Args:
-    x: positive.
-    y: not zero.
-    y_stderr: standard errors of y, positive.
-
-  Returns:
-    The fit.
-
-  Raises:
-    ValueError: if there are fewer than two different x, or a number is outside
-      of its range.
-  """
-  x, y, y_stderr = (np.asarray(z, np.float64) for z in (x, y, y_stderr))
-  if len(np.unique(x)) < 2 or not (x > 0).all():
-    raise ValueError(
-      f'x is {x.tolist()}; a power law needs two different positive numbers.'
-    )
-  if not ((y != 0) & (y_stderr > 0)).all():
-    raise ValueError(
-      'y must not be zero and y_stderr must be positive, but got'
-      f' {y.tolist()} and {y_stderr.tolist()}.'
-    )
-  weights = (y / y_stderr) ** 2
-  log_x, log_y = np.log(x), np.log(np.abs(y))
-  centre = np.average(log_x, weights=weights)
-  spread = np.sum(weights * (log_x - centre) ** 2)
-  exponent = np.sum(weights * (log_x - centre) * log_y) / spread
-  offset = np.average(log_y, weights=weights) - exponent * centre
-  return PowerLaw(
-    float(exponent), float(1 / np.sqrt(spread)), float(np.exp(offset))
-  )
 
 
 def optimise(

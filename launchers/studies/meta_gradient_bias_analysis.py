@@ -6,7 +6,7 @@ import time
 import numpy as np
 
 from acme_metarl.launchers.studies import bias_studies
-from acme_metarl.studies import meta_gradient_bias
+from acme_metarl.studies import meta_gradient_bias, power_laws
 
 # Correlations that the authors' code gives on its own 10 MDPs, at 4 and 16
 # trajectories: shared by the project, see docs/bias_and_variance.md.
@@ -113,7 +113,7 @@ def _is_in_range(case, result) -> bool:
 def _fit(study, estimator, variable, bound, measured) -> bias_studies.Row:
   x = [getattr(case.settings, variable) for case, _ in measured]
   y = [result.squared_bias for _, result in measured]
-  law = meta_gradient_bias.fit_power_law(
+  law = power_laws.fit_mean(
     np.array(x), np.stack(y, -1) if y else np.zeros((1, 0))
   )
   return {

@@ -15,6 +15,7 @@ import tqdm
 from acme_metarl.launchers.runs import outputs
 from acme_metarl.launchers.studies import n_sample_objectives_figure, study
 from acme_metarl.studies import n_sample_toy as toy
+from acme_metarl.studies import power_laws
 
 # Points of an optimisation curve that are kept.
 _NUM_CURVE_POINTS = 100
@@ -180,17 +181,16 @@ def _slopes(config: Config, moments: Sequence[_Row]) -> Iterator[_Row]:
         np.array([row[column] for row in rows])
         for column in (quantity, f'{quantity}_stderr', f'exact_{quantity}')
       )
-      fit = toy.fit_power_law(x, y, stderr)
+      fit = power_laws.fit(x, y, stderr, _NUM_STDERRS)
       # The same relative errors, so the same weights.
-      theory = toy.fit_power_law(x, exact, np.abs(stderr / y * exact))
-      low, high = fit.interval(_NUM_STDERRS)
+      theory = power_laws.fit(x, exact, np.abs(stderr / y * exact))
       yield {
         'estimator': name,
         'quantity': quantity,
         'slope': fit.exponent,
         'slope_stderr': fit.exponent_stderr,
-        'low_99': low,
-        'high_99': high,
+        'low_99': fit.low,
+        'high_99': fit.high,
         'exact_slope': theory.exponent,
         'asymptotic_slope': asymptotic,
       }

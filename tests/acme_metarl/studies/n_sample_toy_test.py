@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from acme_metarl.studies import n_sample_toy as toy
+from acme_metarl.studies import power_laws
 
 # A correct program fails a two-sided test at this many once in 2,000.
 _NUM_STDERRS = 3.5
@@ -72,45 +73,10 @@ def test_slopes_match_theory(name, quantities):
     y = np.array([getattr(m, quantity) for m in measured])
     stderr = np.array([getattr(m, f'{quantity}_stderr') for m in measured])
     exact_y = np.array([moments[quantity] for moments in exact])
-    fit = toy.fit_power_law(num_samples, y, stderr)
-    theory = toy.fit_power_law(
-      num_samples, exact_y, np.abs(stderr / y * exact_y)
-    )
-    low, high = fit.interval(_NUM_STDERRS)
-    assert low < theory.exponent < high
-    assert high - low < 0.7
-
-
-class TestFitPowerLaw:
-  def test_recovers_an_exact_one(self):
-    x = np.array([1.0, 3.0, 10.0])
-    fit = toy.fit_power_law(x, -2 * x**-1.5, [0.1, 0.2, 0.001])
-    np.testing.assert_allclose(fit.exponent, -1.5, rtol=1e-12)
-    np.testing.assert_allclose(fit.coefficient, 2.0, rtol=1e-12)
-
-  def test_interval_covers_as_often_as_it_says(self):
-    rng = np.random.default_rng(0)
-    x = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
-    stderr = 0.05 * x**0.5
-    covered = 0
-    for _ in range(2000):
-      y = 3 * x**0.5 + stderr * rng.standard_normal(5)
-      low, high = toy.fit_power_law(x, y, stderr).interval()
-      covered += low < 0.5 < high
-    assert 0.93 < covered / 2000 < 0.97
-
-  @pytest.mark.parametrize(
-    ('x', 'y', 'stderr'),
-    [
-      ([1.0, 1.0], [1.0, 2.0], [1.0, 1.0]),
-      ([0.0, 1.0], [1.0, 2.0], [1.0, 1.0]),
-      ([1.0, 2.0], [0.0, 2.0], [1.0, 1.0]),
-      ([1.0, 2.0], [1.0, 2.0], [1.0, 0.0]),
-    ],
-  )
-  def test_refuses(self, x, y, stderr):
-    with pytest.raises(ValueError, match='needs two different|must not be'):
-      toy.fit_power_law(x, y, stderr)
+    fit = power_laws.fit(num_samples, y, stderr, _NUM_STDERRS)
+    theory = power_laws.fit(num_samples, exact_y, np.abs(stderr / y * exact_y))
+    assert fit.low < theory.exponent < fit.high
+    assert fit.high - fit.low < 0.7
 
 
 def test_optimise_reaches_the_fixed_point_of_its_mean():

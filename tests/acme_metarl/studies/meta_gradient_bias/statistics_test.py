@@ -64,31 +64,3 @@ def test_one_batch_has_no_noise_and_one_trial_no_bias():
   np.testing.assert_allclose(got.variance, 0.0)
   one = meta_gradient_bias.summarise(_moments(errors[:, :1], np.ones((2, 3))))
   assert np.isnan(one.squared_bias).all() and np.isnan(one.variance).all()
-
-
-def test_power_law_is_recovered():
-  x = np.array([1.0, 2.0, 5.0, 10.0])
-  rng = np.random.default_rng(0)
-  scale = np.exp(rng.normal(size=(30, 1)))  # MDPs differ in size only.
-  law = meta_gradient_bias.fit_power_law(x, 3.0 * scale * x**-1.5)
-  np.testing.assert_allclose(
-    (law.exponent, law.low, law.high), -1.5, rtol=1e-10
-  )
-  np.testing.assert_allclose(law.coefficient, 3.0 * scale.mean())
-
-
-def test_the_interval_holds_the_exponent():
-  x = np.array([1.0, 2.0, 4.0, 8.0])
-  rng = np.random.default_rng(0)
-  held = 0
-  for _ in range(60):
-    noise = np.exp(0.5 * rng.normal(size=(25, 4)))
-    law = meta_gradient_bias.fit_power_law(x, x**2 * noise, 200)
-    held += law.low < 2.0 < law.high
-  assert held >= 50
-
-
-def test_there_is_no_law_without_points_or_with_negative_means():
-  fit = meta_gradient_bias.fit_power_law
-  assert np.isnan(fit([1.0], np.ones((3, 1)))).all()
-  assert np.isnan(fit([1.0, 2.0], -np.ones((3, 2)))).all()
