@@ -1,10 +1,18 @@
 import re
 
+import numpy as np
 
-def test_learns_to_balance(run_launcher):
-  out, _ = run_launcher('taylor_actor_critic', '--num_episodes=150')
-  returns = [float(x) for x in re.findall(r'return ([\d.]+)', out)]
-  assert len(returns) == 6
+from acme_metarl.launchers.examples import taylor_actor_critic
+
+
+def test_learns_to_balance():
+  config = taylor_actor_critic.Config(num_episodes=150)
+  returns = np.reshape(taylor_actor_critic.run(config), (6, 25)).mean(axis=1)
   # A policy that chooses at random gets 22.
   assert returns[0] < 60
   assert max(returns[-2:]) > 100
+
+
+def test_as_a_command(call_main):
+  out, _ = call_main('taylor_actor_critic', '--num_episodes=25', '--seed=1')
+  assert re.fullmatch(r'Episodes up to 25: return [\d.]+\n', out)
