@@ -78,7 +78,9 @@ def bounds(spec: specs.BoundedArray) -> tuple[np.ndarray, np.ndarray]:
   def widen(bound):
     bound = np.broadcast_to(np.asarray(bound, spec.dtype), spec.shape)
     is_none = np.abs(bound.astype(np.float64)) >= largest
-    return np.where(is_none, np.sign(bound) * np.inf, bound).astype(spec.dtype)
+    return np.where(is_none, np.copysign(np.inf, bound), bound).astype(
+      spec.dtype
+    )
 
   return widen(spec.minimum), widen(spec.maximum)
 

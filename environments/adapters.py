@@ -191,9 +191,10 @@ class _LoopBatch(abc.ABC):
       spec = self._make_action_spec(environment)
       if not same_spec(spec, self._actions.user_spec):
         raise ValueError(
-          f'{environment!r}: its actions have the spec {spec!r}, but those of '
-          f'the first environment had {self._actions.user_spec!r}; the spaces '
-          'must not depend on the task.'
+          f'{environment!r}: its actions are {checking.describe(spec)}, but '
+          'those of the first environment were '
+          f'{checking.describe(self._actions.user_spec)}; the spaces must not '
+          'depend on the task.'
         )
 
   def _write(self, i: int, observation: Any) -> None:

@@ -58,8 +58,8 @@ def observation_spec(tree: Any, who: Any) -> Any:
   def convert(path, spec):
     if not isinstance(spec, specs.Array) or not is_real(spec.dtype):
       raise ValueError(
-        f'{who!r}: observation{tree_util.keystr(path)} has the spec {spec!r}, '
-        'need a dm_env.specs.Array of real numbers.'
+        f'{who!r}: observation{tree_util.keystr(path)} has the spec '
+        f'{describe(spec)}, need a dm_env.specs.Array of real numbers.'
       )
     if np.dtype(spec.dtype).kind in 'biu':
       return spec
@@ -71,11 +71,22 @@ def observation_spec(tree: Any, who: Any) -> Any:
   return tree
 
 
+def describe(spec: Any) -> str:
+  """A spec in one line, which its `repr` need not be."""
+  if not isinstance(spec, specs.Array):
+    return f'of type {type(spec).__name__}'
+  text = f'{spec.dtype} of shape {spec.shape}'
+  if hasattr(spec, 'minimum') and spec.minimum.size:
+    low, high = np.min(spec.minimum), np.max(spec.maximum)
+    text += f', from {low} to {high}'
+  return text
+
+
 def action_spec(spec: Any, who: Any) -> specs.Array:
   """Refuses what is no spec of one array of real numbers; returns it."""
   if not isinstance(spec, specs.Array) or not is_real(spec.dtype):
     raise ValueError(
-      f'{who!r}: its action has the spec {spec!r}, need one '
+      f'{who!r}: its action has the spec {describe(spec)}, need one '
       'dm_env.specs.Array of real numbers.'
     )
   return spec
@@ -132,7 +143,7 @@ def number(value: Any, what: str, who: Any) -> float:
   array = _as_array(value, what, who)
   if array.shape != ():
     raise ValueError(
-      f'{who!r}: {what} is {value!r} of shape {array.shape}, need a number.'
+      f'{who!r}: {what} is an array of shape {array.shape}, need a number.'
     )
   return float(array)
 
@@ -165,8 +176,8 @@ def _array(value, spec, who, path, batch_shape, is_live) -> np.ndarray:
     wrong &= is_live.reshape(is_live.shape + axes)
   if wrong.any():
     raise ValueError(
-      f'{who!r}: {path} is {array[wrong].flat[0]}, which {spec!r} does not '
-      'hold.'
+      f'{who!r}: {path} is {array[wrong].flat[0]}, which its spec does not '
+      f'hold: {describe(spec)}.'
     )
   return cast
 
@@ -177,7 +188,8 @@ def _as_array(value: Any, what: str, who: Any) -> np.ndarray:
   except ValueError:  # Of lists whose lengths differ.
     array = np.array(None)
   if not is_real(array.dtype):
-    raise ValueError(f'{who!r}: {what} is {value!r}, need real numbers.')
+    got = f'{value!r:.60}' if array.ndim == 0 else f'of type {array.dtype}'
+    raise ValueError(f'{who!r}: {what} is {got}, need real numbers.')
   return array
 
 

@@ -636,8 +636,8 @@ class LiesTest(parameterized.TestCase):
     trial.observation_spec().observation.validate(got)
 
   @parameterized.parameters(
-    ([1.0], 'reward is .* need a number'),
-    (np.ones(1), 'reward is .* need a number'),
+    ([1.0], 'reward is an array .* need a number'),
+    (np.ones(1), 'reward is an array .* need a number'),
     (None, 'reward is None'),
     ('1', 'reward is'),
   )
