@@ -36,7 +36,8 @@ class _Finder(importlib.abc.MetaPathFinder):
     spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
     if spec is not None and spec.loader is not None:
       execute = spec.loader.exec_module
-      spec.loader.exec_module = functools.partial(_guarded, execute)
+      guarded = functools.partial(_guarded, execute)
+      spec.loader.exec_module = guarded  # type: ignore[method-assign]
     return spec
 
 

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 import dataclasses
 import functools
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -398,7 +398,7 @@ def mean_and_stderr(x: chex.Array) -> tuple[float, float]:
 
 def summarise(
   point: Point, accuracy: Accuracy, estimators: Sequence[str]
-) -> list[dict[str, str | float]]:
+) -> list[dict[str, Any]]:
   """Returns a row an estimator: means and standard errors over trials."""
   rows = []
   for i, name in enumerate(estimators):

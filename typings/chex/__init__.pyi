@@ -11,8 +11,9 @@ import jax
 
 Array: TypeAlias = jax.Array
 ArrayDevice: TypeAlias = jax.Array
-Numeric: TypeAlias = jax.Array | float | int
-Scalar: TypeAlias = jax.Array | float | int
+# A number or an array: what may be done with it depends.
+Numeric: TypeAlias = Any
+Scalar: TypeAlias = Any
 PRNGKey: TypeAlias = jax.Array
 Shape: TypeAlias = tuple[int, ...]
 ArrayTree: TypeAlias = Any

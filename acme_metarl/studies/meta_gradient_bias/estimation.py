@@ -190,7 +190,7 @@ def surrogate(
     weights: `[N]`, summing to 1 over all trajectories of an estimate.
   """
 
-  def weighted_start_state(estimates, v_t, discount_t, mask):
+  def weighted_start_state(estimates, v_t, discount_t, mask=None):
     del v_t, discount_t, mask
     return jnp.dot(weights, estimates[:, 0])
 

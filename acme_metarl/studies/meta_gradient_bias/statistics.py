@@ -27,11 +27,11 @@ class Moments(NamedTuple):
     exact: `[..., D]` what was estimated.
   """
 
-  count: chex.Array
-  error: chex.Array
-  square: chex.Array
-  correlation: chex.Array
-  exact: chex.Array
+  count: chex.Numeric
+  error: chex.Numeric
+  square: chex.Numeric
+  correlation: chex.Numeric
+  exact: chex.Numeric
 
 
 class Measurement(NamedTuple):

@@ -1,6 +1,6 @@
 """The studies: which estimates are measured, and how a study is run."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -167,7 +167,7 @@ class Measure:
     num_mdps: int = 10,
     max_inner_steps: int = 8,
     seed: int = 0,
-    compiler_options: Mapping[str, Any] | None = None,
+    compiler_options: dict[str, Any] | None = None,
   ):
     """Compiles nothing yet.
 
