@@ -1,5 +1,6 @@
 """Observations of any kind as one vector, for networks and baselines."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import chex
@@ -52,6 +53,46 @@ def flatten(observation: chex.ArrayTree, spec: Any = None) -> chex.Array:
     ]
   leaves = [x.astype(dtype) for x in leaves]
   return leaves[0] if len(leaves) == 1 else jnp.concatenate(leaves, axis=-1)
+
+
+def to_vectors(
+  observation: chex.ArrayTree,
+  batch_ndim: int,
+  num_values: Sequence[int | None] = (),
+) -> chex.Array:
+  """Makes vectors of observations whose number of batch axes is known.
+
+  >>> observation = (jnp.array([0, 2]), jnp.zeros((2, 2, 2)))
+  >>> to_vectors(observation, batch_ndim=1, num_values=(3, None)).shape
+  (2, 7)
+
+  Args:
+    observation: a pytree of arrays; what follows the batch axes is flattened.
+    batch_ndim: how many axes are batch axes.
+    num_values: of each leaf, how many values there are if it is discrete, None
+      if not; empty if none is.
+
+  Returns:
+    `[*batch, N]` floats.
+
+  Raises:
+    ValueError: if `num_values` is not one number a leaf.
+  """
+  leaves = list(map(jnp.asarray, jax.tree_util.tree_leaves(observation)))
+  num_values = tuple(num_values) or (None,) * len(leaves)
+  if len(num_values) != len(leaves):
+    raise ValueError(
+      f'num_values has {len(num_values)} entries, but observations have'
+      f' {len(leaves)} arrays; give one each, None where not discrete.'
+    )
+  return flatten(
+    [
+      (x if size is None else jax.nn.one_hot(x, size)).reshape(
+        (*x.shape[:batch_ndim], -1)
+      )
+      for x, size in zip(leaves, num_values, strict=True)
+    ]
+  )
 
 
 def check_spec(spec: Any) -> Any:

@@ -2,7 +2,6 @@
 
 import chex
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from acme_metarl import types
@@ -17,10 +16,12 @@ def prepare(
   gae_lambda: float = 1.0,
   baseline: baselines.Baseline | None = None,
   normalize: bool = True,
+  baseline_state: types.PyTree = (),
 ) -> types.Prepared:
   """Turns a stage of one task into what adaptation needs.
 
-  Fits the baseline to the discounted returns-to-go of this stage alone,
+  Fits the baseline to the discounted returns-to-go of this stage alone (where
+  the last discount of a row is not 0, the critic's value of x_T follows them),
   estimates advantages (Schulman et al., "High-Dimensional Continuous Control
   Using Generalized Advantage Estimation", 2016, equation 16,
   https://arxiv.org/abs/1506.02438), and normalises them over all steps of the
@@ -43,6 +44,7 @@ def prepare(
     baseline: fits the critic; the linear feature baseline by default.
     normalize: whether advantages get mean 0 and standard deviation 1, which
       moves critic and rewards with them (`reductions.normalize_advantages`).
+    baseline_state: of a baseline that the outer loop trains; others need none.
 
   Returns:
     The prepared stage.
@@ -54,10 +56,13 @@ def prepare(
   if baseline is None:
     baseline = baselines.LinearFeature()
   mask = stage.mask.astype(stage.reward.dtype)
+  stage = _without_masked_infinities(stage)
   r_t = jnp.where(mask > 0, stage.reward, 0.0)
   discount_t = discount * stage.discount * mask
   returns = discounted_sums(r_t, discount_t)
-  values = lax.stop_gradient(baseline(stage.observation, returns, mask))
+  values = baselines.evaluate(
+    baseline, stage.observation, returns, discount_t, mask, baseline_state
+  )
   v_tm1, v_t = values[:, :-1], values[:, 1:]
   td_errors = r_t + discount_t * v_t - v_tm1
   advantage = discounted_sums(td_errors * mask, gae_lambda * discount_t)
@@ -132,3 +137,18 @@ def check_stage(stage: types.Stage) -> None:
         f'stage.observation must start with {(shape[0], shape[1] + 1)} (one'
         f' more than the steps), but has shape {jnp.shape(leaf)}.'
       )
+
+
+def _without_masked_infinities(stage: types.Stage) -> types.Stage:
+  """Rollouts that acted non-finitely ended there; what they did is no data."""
+
+  def clean(x):
+    if not jnp.issubdtype(jnp.result_type(x), jnp.floating):
+      return x
+    mask = jnp.reshape(stage.mask > 0, stage.mask.shape + (1,) * (x.ndim - 2))
+    return jnp.where(mask | jnp.isfinite(x), x, jnp.zeros_like(x))
+
+  return stage._replace(
+    action=jax.tree_util.tree_map(clean, stage.action),
+    behaviour_log_prob=clean(stage.behaviour_log_prob),
+  )

@@ -1,5 +1,6 @@
 """Baselines against a direct least-squares solve."""
 
+from dm_env import specs
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -151,3 +152,154 @@ def test_no_leakage_between_tasks():
   changed = fit(*(jnp.stack(x) for x in zip(first, first, strict=True)))
   np.testing.assert_array_equal(together[0], changed[0])
   assert np.any(together[1] != changed[1])
+
+
+class TestBootstrapping:
+  """Where the time limit is no end, time says nothing about what follows."""
+
+  @pytest.mark.parametrize('dtype', [np.float32, np.float64])
+  @pytest.mark.parametrize(
+    'baseline', [baselines.LinearFeature(), baselines.LinearTime()]
+  )
+  @pytest.mark.parametrize('horizon', [5, 100])
+  def test_reward_one_for_ever(self, dtype, baseline, horizon):
+    """Its value is 1 / (1 − γ) wherever the row is cut."""
+    ones = np.ones((20, horizon), dtype)
+    returns = _returns(ones, 0.99 * ones)
+    observation = 0.3 * np.ones((20, horizon + 1, 3), dtype)
+    values = jax.jit(baselines.evaluate, static_argnums=0)(
+      baseline, observation, returns, dtype(0.99) * ones, ones
+    )
+    assert values.dtype == dtype
+    np.testing.assert_allclose(values, 100, rtol=0.02)
+
+  @pytest.mark.parametrize('dtype', [np.float32, np.float64])
+  def test_a_value_that_is_linear_is_found(self, dtype):
+    """AR(1), x' = .8 x + noise, reward x: V(x) = x / (1 − .8 γ)."""
+    rng = np.random.default_rng(0)
+    x = np.zeros((4000, 61, 2))
+    x[:, 0] = rng.normal(size=(4000, 2))
+    for t in range(60):
+      x[:, t + 1] = 0.8 * x[:, t] + 0.3 * rng.normal(size=(4000, 2))
+    reward, discount = x[:, :-1, 0], np.full((4000, 60), 0.95)
+    returns = _returns(reward, discount)
+    values = baselines.evaluate(
+      baselines.LinearFeature(),
+      *(v.astype(dtype) for v in (x, returns, discount, np.ones_like(reward))),
+    )
+    error = values - x[..., 0] / (1 - 0.95 * 0.8)
+    # A return differs from V by 3.8; 4000 rollouts of about three independent
+    # parts each, and 1 − .33 of the constant is not bootstrapped: .05.
+    assert np.sqrt(np.mean(error**2)) < 4 * 0.05
+
+  def test_rows_that_end_and_rows_that_do_not(self):
+    """Each state's own value, of a chain that ends at random."""
+    rng = np.random.default_rng(1)
+    batch, length = 2000, 8
+    ends = rng.random((batch, length)) < 0.2
+    mask = np.cumsum(ends, 1) - ends == 0
+    discount = 0.9 * (~ends & mask)
+    returns = _returns(mask * 1.0, discount)
+    values = baselines.evaluate(
+      baselines.LinearFeature(),
+      np.ones((batch, length + 1, 1)),
+      returns,
+      discount,
+      mask * 1.0,
+    )
+    # 1 + .8 · .9 v = v.
+    np.testing.assert_allclose(values, 1 / (1 - 0.72), rtol=0.02)
+
+  @pytest.mark.parametrize('kind', KINDS)
+  def test_float32_agrees_with_float64(self, kind):
+    observation, reward, mask = _data(_observations(kind))
+    reward = np.cos(reward)
+    discount = 0.99 * np.ones_like(reward)
+    discount[:, -1] *= np.arange(20) % 3 > 0
+    discount *= mask
+    returns = _returns(reward * mask, discount)
+    single, double = (
+      baselines.evaluate(
+        baselines.LinearFeature(),
+        *(x.astype(dtype) for x in (observation, returns, discount, mask)),
+      )
+      for dtype in (np.float32, np.float64)
+    )
+    assert np.max(np.abs(single - double)) < 1e-3 * np.max(np.abs(double))
+
+  def test_only_tasks_with_an_open_row_change(self):
+    observation, returns, mask = _data(_observations('walk'))
+    closed = np.ones_like(returns)
+    closed[:, -1] = 0
+    opened = np.ones_like(returns)
+    fit = jax.vmap(
+      lambda discount: baselines.evaluate(
+        baselines.LinearFeature(), observation, returns, discount, mask
+      )
+    )
+    first, second = fit(0.9 * jnp.stack([closed, opened]))
+    plain = baselines.LinearFeature()(observation, returns, mask)
+    np.testing.assert_array_equal(first, plain)
+    assert np.max(np.abs(second - plain)) > 1
+
+  def test_a_baseline_of_a_users_own_needs_no_second_method(self):
+    def mine(observation, returns, mask):
+      del observation, mask
+      return jnp.full((returns.shape[0], returns.shape[1] + 1), 7.0)
+
+    ones = jnp.ones((2, 3))
+    values = baselines.evaluate(mine, jnp.zeros((2, 4, 1)), ones, ones, ones)
+    np.testing.assert_array_equal(values, 7)
+
+  def test_is_constant_in_every_derivative(self):
+    observation, returns, mask = _data(_observations('walk'))
+
+    def total(returns, discount):
+      return jnp.sum(
+        baselines.evaluate(
+          baselines.LinearFeature(), observation, returns, discount, mask
+        )
+      )
+
+    gradient = jax.grad(total, (0, 1))(returns, 0.9 * mask)
+    for x in gradient:
+      np.testing.assert_array_equal(x, 0)
+
+
+def _returns(reward, discount):
+  following, returns = 0.0, np.zeros_like(reward)
+  for t in reversed(range(reward.shape[1])):
+    following = reward[:, t] + discount[:, t] * following
+    returns[:, t] = following
+  return returns
+
+
+class TestDiscreteObservations:
+  def test_are_one_hot_by_their_spec(self):
+    """Each state's mean return, which no parabola in its number is."""
+    rng = np.random.default_rng(0)
+    state = rng.integers(0, 6, size=(50, 11))
+    returns = np.array([3.0, -1, 5, 0, 2, -4])[state[:, :-1]]
+    spec = {'state': specs.DiscreteArray(6)}
+    baseline = baselines.for_observations(baselines.LinearFeature(), spec)
+    assert baseline == baselines.LinearFeature(num_values=[6])
+    assert hash(baseline) == hash(baselines.LinearFeature(num_values=(6,)))
+    values = baseline({'state': state}, returns, np.ones_like(returns))
+    np.testing.assert_allclose(values[:, :-1], returns, atol=1e-4)
+    as_numbers = baselines.LinearFeature()(
+      state, returns, np.ones_like(returns)
+    )
+    assert np.max(np.abs(as_numbers[:, :-1] - returns)) > 1
+
+  def test_other_baselines_and_specs_are_left_alone(self):
+    for baseline in (baselines.Zero(), baselines.LinearFeature()):
+      spec = specs.Array((2,), np.float32)
+      assert baselines.for_observations(baseline, spec) is baseline
+
+  def test_refuses_a_number_too_few(self):
+    with pytest.raises(ValueError, match='num_values has 1 entries'):
+      baselines.LinearFeature(num_values=(2,))(
+        (jnp.zeros((1, 2)), jnp.zeros((1, 2))),
+        jnp.ones((1, 1)),
+        jnp.ones((1, 1)),
+      )

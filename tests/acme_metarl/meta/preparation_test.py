@@ -1,6 +1,5 @@
 """Preparing stages."""
 
-import doctest
 import logging
 
 import jax
@@ -154,7 +153,3 @@ def test_an_eager_call_compiles_nothing_the_second_time(stage, caplog):
   jax.clear_caches()
   assert compilations()
   assert not compilations()
-
-
-def test_examples():
-  assert doctest.testmod(preparation).failed == 0
