@@ -43,6 +43,7 @@ lint: .venv/.ready types
 
 types: .venv/.ready
 	$(PYTHON) -m mypy
+	$(PYTHON) -m mypy --warn-unused-ignores tests/typed_use_test.py
 
 test-agent-stack: .venv/.ready
 	$(PYTHON) $(PYTEST) tests/*_test.py tests/agents tests/environments \
