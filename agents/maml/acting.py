@@ -8,7 +8,7 @@ import dm_env
 import jax
 import numpy as np
 
-from acme_metarl.agents.maml import adding
+from acme_metarl.agents.maml import adding, items
 from acme_metarl.agents.maml import networks as networks_lib
 
 
@@ -17,7 +17,8 @@ class MAMLActor(core.Actor):
 
   Parameters are fetched when a trial starts and never inside one; `update` has
   nothing to do. At the end of each stage every task's parameters take an inner
-  step on the stage's data, by the functions that the learner differentiates.
+  step on the stage's data, by the functions that the learner differentiates;
+  what a recurrent policy remembers is forgotten there.
 
   All randomness derives from (key, trial, step), so a checkpoint needs only the
   number of trials.
@@ -46,7 +47,11 @@ class MAMLActor(core.Actor):
     self._variable_source = variable_source
     self._recorder = recorder
     self._start = jax.jit(policy.start, static_argnums=1)
+    self._initial_state = jax.jit(policy.initial_state, static_argnums=(0, 1))
     self._select_action = jax.jit(policy.select_action)
+    self._select_last = self._select_action
+    if policy.select_last is not None:
+      self._select_last = jax.jit(policy.select_last)
     self._adapt = jax.jit(policy.adapt)
 
     self._num_trials = 0
@@ -54,6 +59,7 @@ class MAMLActor(core.Actor):
     self._stage = 0
     self._meta_params = None
     self._params = None
+    self._state = ()
     self._extras = None
     self._idle_action = None
 
@@ -63,8 +69,8 @@ class MAMLActor(core.Actor):
     return self._num_trials
 
   @property
-  def params(self) -> Any:
-    """Parameters of each task now, `[G, ...]`."""
+  def params(self) -> networks_lib.TaskParams:
+    """What is adapted to each task, as it is now, `[G, ...]`."""
     return self._params
 
   def save(self) -> dict[str, int]:
@@ -84,26 +90,30 @@ class MAMLActor(core.Actor):
     self._learner_step = np.int32(learner_step)
     self._num_trials += 1
     self._step = 0
-    self._stage = 0
+    self._start_stage(0)
     self._recorder.add_first(timestep)
 
   def select_action(self, observation: Any) -> Any:
     if self._recorder.is_stage_over:
       return self._idle_action  # The environment ignores it.
-    selection = self._select_action(
+    is_last = self._stage + 1 == self._recorder.num_stages
+    select = self._select_last if is_last else self._select_action
+    sampled = select(
       self._params,
       observation.observation,
       self._key,
       np.uint32(self._num_trials - 1),
       np.uint32(self._step),
+      self._state,
     )
     self._step += 1
-    selection = jax.tree_util.tree_map(np.asarray, selection)
-    self._extras = adding.Extras(
-      selection.log_prob, selection.params, self._learner_step
+    self._state = sampled.state
+    action, log_prob, params = jax.tree_util.tree_map(
+      np.asarray, (sampled.action, sampled.log_prob, sampled.params)
     )
-    self._idle_action = selection.action
-    return selection.action
+    self._extras = items.Extras(log_prob, params, self._learner_step)
+    self._idle_action = action
+    return action
 
   def observe(self, action: Any, next_timestep: dm_env.TimeStep) -> None:
     observation = next_timestep.observation
@@ -111,8 +121,14 @@ class MAMLActor(core.Actor):
       self._params = self._adapt(
         self._meta_params, self._params, self._recorder.stage(self._stage)
       )
-      self._stage = int(observation.stage)
+      self._start_stage(int(observation.stage))
     self._recorder.add(action, next_timestep, self._extras)
+
+  def _start_stage(self, stage: int) -> None:
+    self._stage = stage
+    self._state = self._initial_state(
+      self._recorder.num_tasks, self._recorder.num_rollouts
+    )
 
   def update(self, wait: bool = False) -> None:
     """Does nothing: a trial is played with the parameters it began with."""

@@ -2,107 +2,21 @@
 
 from collections.abc import Callable
 import secrets
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import logging
-from acme import specs
 from acme.adders import base
 import dm_env
 import jax
 import numpy as np
-import reverb
-import tensorflow as tf
-import tree
 
 from acme_metarl import types
-from acme_metarl.agents.maml import networks as networks_lib
+from acme_metarl.agents.maml import items, replay
 
-# How often an adder that waits for room in replay asks whether to stop.
-_FLUSH_TIMEOUT_MS = 1000
-
-
-class Extras(NamedTuple):
-  """What an actor hands to its adder with each action.
-
-  Attributes:
-    log_prob: `[G, B]`, see `networks.Selection`.
-    params: pytree `[G, B, ...]`, likewise.
-    learner_step: learner steps that made the parameters the trial runs on.
-  """
-
-  log_prob: Any
-  params: Any
-  learner_step: Any
-
-
-class Item(NamedTuple):
-  """One task of one trial, as it is in replay; a batch stacks tasks in front.
-
-  Attributes:
-    stages: a `types.Stage` with leaves `[K+1, B, ...]`.
-    learner_step: int32, learner steps that made the trial's parameters.
-    identity: int32 `[2]`, a random number that is the adder's own, and how many
-      items it made before; no two items share it.
-  """
-
-  stages: types.Stage
-  learner_step: Any
-  identity: Any
-
-
-def item_spec(
-  environment_spec: specs.EnvironmentSpec,
-  selection: networks_lib.Selection,
-  num_stages: int,
-  horizon: int,
-) -> Item:
-  """Shapes and types of one task.
-
-  Args:
-    environment_spec: of a trial environment.
-    selection: arrays, or their shapes, `[G, B, ...]`.
-    num_stages: K+1.
-    horizon: T.
-
-  Returns:
-    An item with `jax.ShapeDtypeStruct`s as leaves.
-  """
-
-  def block(num_steps):
-    def make(x):
-      shape = (num_stages, x.shape[1], num_steps, *x.shape[2:])
-      return jax.ShapeDtypeStruct(shape, np.dtype(x.dtype))
-
-    return make
-
-  per_step = jax.ShapeDtypeStruct(selection.log_prob.shape, np.float32)
-  stages = jax.tree_util.tree_map(
-    block(horizon),
-    types.Stage(
-      observation=(),
-      action=environment_spec.actions,
-      reward=per_step,
-      discount=per_step,
-      mask=per_step,
-      behaviour_log_prob=per_step,
-      behaviour_params=selection.params,
-    ),
-  )
-  observation = jax.tree_util.tree_map(
-    block(horizon + 1), environment_spec.observations.observation
-  )
-  return Item(
-    stages=stages._replace(observation=observation),
-    learner_step=jax.ShapeDtypeStruct((), np.dtype(np.int32)),
-    identity=jax.ShapeDtypeStruct((2,), np.dtype(np.int32)),
-  )
-
-
-def signature(item: Item) -> Any:
-  """The Reverb signature of an item's spec."""
-  return jax.tree_util.tree_map(
-    lambda x: tf.TensorSpec(x.shape, tf.as_dtype(x.dtype)), item
-  )
+# Where these were before they had a module of their own.
+Extras = items.Extras
+Item = items.Item
+item_spec = items.item_spec
 
 
 class TrialRecorder:
@@ -125,7 +39,8 @@ class TrialRecorder:
     self._observations = leaves(self._trial.observation)
     self._step_arrays = leaves(self._trial._replace(observation=()))
     self._num_tasks = num_tasks
-    self._num_stages, _, self._horizon = item.stages.reward.shape
+    shape = item.stages.reward.shape
+    self._num_stages, self._num_rollouts, self._horizon = shape
     self._stage = 0
     self._step = 0
     self._learner_step = 0
@@ -134,6 +49,16 @@ class TrialRecorder:
   def num_tasks(self) -> int:
     """G."""
     return self._num_tasks
+
+  @property
+  def num_rollouts(self) -> int:
+    """B."""
+    return self._num_rollouts
+
+  @property
+  def num_stages(self) -> int:
+    """K+1."""
+    return self._num_stages
 
   @property
   def horizon(self) -> int:
@@ -186,7 +111,7 @@ class TrialRecorder:
       behaviour_log_prob=extras.log_prob,
       behaviour_params=extras.params,
     )
-    self._write(self._step_arrays, step_values, self._step)
+    self._write(self._step_arrays, _without_nonfinite(step_values), self._step)
     self._step += 1
     self._write(self._observations, observation.observation, self._step)
     self._learner_step = extras.learner_step
@@ -218,8 +143,28 @@ class TrialRecorder:
       )
 
 
+def _without_nonfinite(step_values: types.Stage) -> types.Stage:
+  """Zeros where a step was not real, and a number of its is not finite.
+
+  A rollout that acts non-finitely ends there. What it did is masked, but a mask
+  hides no NaN from a derivative.
+  """
+  is_real = np.asarray(step_values.mask) > 0
+  if is_real.all():
+    return step_values
+
+  def clean(x):
+    x = np.asarray(x)
+    if not np.issubdtype(x.dtype, np.inexact):
+      return x
+    is_real_x = is_real.reshape(is_real.shape + (1,) * (x.ndim - is_real.ndim))
+    return np.where(is_real_x | np.isfinite(x), x, 0).astype(x.dtype)
+
+  return jax.tree_util.tree_map(clean, step_values)
+
+
 class TrialAdder(TrialRecorder, base.Adder):
-  """Writes one Reverb item per task when a trial ends.
+  """Inserts one item per task when a trial ends.
 
   An item is one cell per array, so that inserting costs next to nothing per
   step, and so that the learner's batch of tasks does not depend on how many
@@ -230,9 +175,9 @@ class TrialAdder(TrialRecorder, base.Adder):
     self,
     item: Item,
     num_tasks: int,
-    client: reverb.Client,
+    client: Any,
     table: str,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = replay.never,
   ):
     """Makes an adder.
 
@@ -241,13 +186,12 @@ class TrialAdder(TrialRecorder, base.Adder):
       num_tasks: G, of the actor.
       client: of the replay server.
       table: the name of its table.
-      should_stop: asked every second while replay is full; once it says yes
+      should_stop: asked now and then while replay is full; once it says yes
         the trial is given up.
     """
     super().__init__(item, num_tasks)
-    self._table = table
+    self._queue = replay.connect(client, table)
     self._should_stop = should_stop
-    self._client = client
     self._number = secrets.randbits(31)
     self._num_items = 0
 
@@ -268,10 +212,9 @@ class TrialAdder(TrialRecorder, base.Adder):
       self._insert()
 
   def _insert(self) -> None:
-    # A writer for each trial: an open one delays the end of its server.
-    writer = self._client.trajectory_writer(num_keep_alive_refs=1)
+    tasks = []
     for task in range(self.num_tasks):
-      writer.append(
+      tasks.append(
         Item(
           stages=jax.tree_util.tree_map(lambda x, g=task: x[g], self._trial),
           learner_step=np.int32(self._learner_step),
@@ -279,22 +222,5 @@ class TrialAdder(TrialRecorder, base.Adder):
         )
       )
       self._num_items += 1
-      writer.create_item(
-        self._table,
-        priority=1.0,
-        trajectory=tree.map_structure(
-          lambda column: column[-1], writer.history
-        ),
-      )
-    self._flush(writer)
-    writer.close()
-
-  def _flush(self, writer: reverb.TrajectoryWriter) -> None:
-    """Waits until everything is in replay, which may be full."""
-    while True:
-      try:
-        return writer.flush(timeout_ms=_FLUSH_TIMEOUT_MS)
-      except reverb.DeadlineExceededError:
-        if self._should_stop():
-          logging.info('Stopped while replay was full; a trial is given up.')
-          return
+    if not self._queue.insert(tasks, self._should_stop):
+      logging.info('Stopped while replay was full; a trial is given up.')

@@ -1,18 +1,32 @@
 """The builder: makes the parts of the agent, in Acme's current contract."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 from acme import core, specs
 from acme.utils import counting, loggers
 import chex
 import jax
-import reverb
 
-from acme_metarl.agents.maml import acting, adding, intake, learning, replay
+from acme_metarl.agents.maml import (
+  acting,
+  adding,
+  items,
+  learning,
+  replay,
+  task_filter,
+)
 from acme_metarl.agents.maml import config as config_lib
 from acme_metarl.agents.maml import networks as networks_lib
 from acme_metarl.meta import learner as learner_lib
 from acme_metarl.meta import task_batching
+
+
+class _DeviceName(NamedTuple):
+  """Which device was asked for, in a process that may not have it."""
+
+  platform: str
+  id: int
 
 
 class MAMLBuilder:
@@ -23,13 +37,17 @@ class MAMLBuilder:
   by position. (Acme 0.4.0's layouts are served by `layouts.LayoutBuilder`.)
   The environment is a `TrialEnvironment` with the horizon and the number of
   inner steps of the configuration; an actor may have any number of its tasks.
+
+  A builder can be pickled, and making one starts nothing, JAX neither. Its
+  tables and its dataset know of one another while they are in one process.
   """
 
   def __init__(
     self,
     config: config_lib.MAMLConfig,
-    should_stop: Callable[[], bool] = lambda: False,
+    should_stop: Callable[[], bool] = replay.never,
     devices: Sequence[jax.Device] | None = None,
+    replay_kind: str | None = None,
   ):
     """Makes a builder.
 
@@ -40,26 +58,31 @@ class MAMLBuilder:
       devices: that the learner runs on; all local ones if not given. With those
         of several hosts (`jax.devices()`) each of them has a learner that takes
         its share of a meta-batch.
+      replay_kind: 'reverb' or 'local'; what is installed if not given, see
+        `replay`.
 
     Raises:
       ValueError: if hosts cannot share meta-batches out.
     """
     self._config = config
     self._should_stop = should_stop
-    self._devices = tuple(devices or jax.local_devices())
-    self._num_hosts = len({device.process_index for device in self._devices})
-    num_tasks = config.algorithm.num_tasks
-    if self._num_hosts > 1 and num_tasks % len(self._devices):
-      raise ValueError(
-        f'num_tasks: got {num_tasks}, but several hosts need a multiple of '
-        f'their devices, of which there are {len(self._devices)}.'
+    self._asked_devices = None if devices is None else tuple(devices)
+    self._replay_kind = replay_kind
+    self._handover = replay.Handover()
+    if devices:
+      self._check_hosts()
+
+  def __getstate__(self) -> dict[str, Any]:
+    state = dict(self.__dict__)
+    if self._asked_devices is not None:
+      # Devices cannot be pickled; these are found again where they are used.
+      state['_asked_devices'] = tuple(
+        device
+        if isinstance(device, _DeviceName)
+        else _DeviceName(device.platform, device.id)
+        for device in self._asked_devices
       )
-    if self._num_hosts > 1 and config.drops_older:
-      raise ValueError(
-        f'max_lag: got {config.max_lag}, but learners on several hosts would '
-        'drop different tasks, and wait for one another for ever. Leave it '
-        'None, or use an off-policy algorithm.'
-      )
+    return state
 
   @property
   def config(self) -> config_lib.MAMLConfig:
@@ -70,7 +93,7 @@ class MAMLBuilder:
     self,
     environment_spec: specs.EnvironmentSpec,
     policy: networks_lib.MAMLPolicy,
-  ) -> list[reverb.Table]:
+  ) -> list[Any]:
     """Makes the one table, of tasks."""
     num_tasks, _ = environment_spec.rewards.shape
     return [
@@ -79,24 +102,26 @@ class MAMLBuilder:
         self._item_spec(environment_spec, policy),
         max_size=self._config.queue_size(num_tasks),
         reuse=self._config.reuse,
+        batch_size=self._batch_size(),
+        handover=self._handover,
+        kind=self._replay_kind,
       )
     ]
 
-  def make_dataset_iterator(
-    self, replay_client: reverb.Client
-  ) -> Iterator[reverb.ReplaySample]:
-    """Makes an iterator of meta-batches."""
+  def make_dataset_iterator(self, replay_client: Any) -> Iterator[replay.Batch]:
+    """Makes an iterator of meta-batches, of a Reverb client or a local one."""
     return replay.batches(
       replay_client,
       self._config.replay_table_name,
-      batch_size=self._config.algorithm.num_tasks // self._num_hosts,
+      batch_size=self._batch_size(),
       reuse=self._config.reuse,
       should_stop=self._should_stop,
+      handover=self._handover,
     )
 
   def make_adder(
     self,
-    replay_client: reverb.Client,
+    replay_client: Any,
     environment_spec: specs.EnvironmentSpec,
     policy: networks_lib.MAMLPolicy,
   ) -> adding.TrialAdder:
@@ -118,6 +143,7 @@ class MAMLBuilder:
     adder: adding.TrialAdder | None = None,
   ) -> acting.MAMLActor:
     """Makes an actor; without an adder it adapts and stores nothing."""
+    _check_policy(policy)
     if variable_source is None:
       raise ValueError(
         'variable_source: got None; an actor needs a learner to fetch its '
@@ -140,10 +166,10 @@ class MAMLBuilder:
     self,
     random_key: chex.PRNGKey,
     networks: networks_lib.MAMLNetworks,
-    dataset: Iterator[reverb.ReplaySample],
+    dataset: Iterator[replay.Batch],
     logger_fn: Callable[..., loggers.Logger],
     environment_spec: specs.EnvironmentSpec,
-    replay_client: reverb.Client | None = None,
+    replay_client: Any | None = None,
     counter: counting.Counter | None = None,
   ) -> learning.MAMLLearner:
     """Makes a learner."""
@@ -155,10 +181,10 @@ class MAMLBuilder:
       iterator=dataset,
       counter=counter,
       logger=logger_fn('learner'),
-      intake=intake.TaskIntake(
+      task_filter=task_filter.TaskFilter(
         self._config.reuse, self._config.max_lag, self._config.drops_older
       ),
-      devices=self._devices,
+      devices=self._devices(),
     )
 
   def make_policy(
@@ -170,9 +196,13 @@ class MAMLBuilder:
     """Makes what actors run.
 
     Evaluation draws its actions too: adaptation learns from exploration, and
-    published returns are those of the stochastic policy.
+    published returns are those of the stochastic policy. With
+    `MAMLConfig.mode_in_last_stage` it takes the mode in the last stage.
+
+    Raises:
+      ValueError: if the networks' distributions do not fit.
     """
-    del environment_spec, evaluation
+    networks_lib.check_distribution(networks, environment_spec)
     algorithm = self._config.algorithm
     return networks_lib.make_policy(
       networks,
@@ -182,7 +212,43 @@ class MAMLBuilder:
       with_distribution=not algorithm.uses_trust_region,
       chunk_size=algorithm.chunk_size
       or task_batching.default_chunk_size([self._actor_device()]),
+      mode_in_last_stage=evaluation and self._config.mode_in_last_stage,
     )
+
+  def _devices(self) -> tuple[jax.Device, ...]:
+    """The learner's devices."""
+    if self._asked_devices is None:
+      return tuple(jax.local_devices())
+    return tuple(
+      _find_device(device) if isinstance(device, _DeviceName) else device
+      for device in self._asked_devices
+    )
+
+  def _num_hosts(self) -> int:
+    if self._asked_devices is None:
+      return 1
+    return len({device.process_index for device in self._devices()})
+
+  def _batch_size(self) -> int:
+    """Tasks that one host takes."""
+    return self._config.algorithm.num_tasks // self._num_hosts()
+
+  def _check_hosts(self) -> None:
+    num_tasks = self._config.algorithm.num_tasks
+    num_devices = len(self._asked_devices)
+    if self._num_hosts() == 1:
+      return
+    if num_tasks % num_devices:
+      raise ValueError(
+        f'num_tasks: got {num_tasks}, but several hosts need a multiple of '
+        f'their devices, of which there are {num_devices}.'
+      )
+    if self._config.drops_older:
+      raise ValueError(
+        f'max_lag: got {self._config.max_lag}, but learners on several hosts '
+        'would drop different tasks, and wait for one another for ever. Leave '
+        'it None, or use an off-policy algorithm.'
+      )
 
   def _actor_device(self) -> jax.Device:
     backend = self._config.actor_backend
@@ -198,24 +264,45 @@ class MAMLBuilder:
     self, networks: networks_lib.MAMLNetworks
   ) -> learner_lib.MetaLearner:
     return learner_lib.make_meta_learner(
-      self._config.algorithm, networks.policy, self._devices
+      self._config.algorithm, networks.policy, self._devices()
     )
 
   def _item_spec(
     self,
     environment_spec: specs.EnvironmentSpec,
     policy: networks_lib.MAMLPolicy,
-  ) -> adding.Item:
+  ) -> items.Item:
+    _check_policy(policy)
     algorithm = self._config.algorithm
-    num_tasks, num_rollouts = environment_spec.rewards.shape
+    _, num_rollouts = environment_spec.rewards.shape
     if num_rollouts != algorithm.num_rollouts:
       raise ValueError(
         f'environment_spec: the environment has {num_rollouts} rollouts, the '
         f'configuration num_rollouts={algorithm.num_rollouts}.'
       )
-    return adding.item_spec(
+    return items.item_spec(
       environment_spec,
-      networks_lib.selection_spec(policy, environment_spec),
+      networks_lib.sampled_actions_spec(policy, environment_spec),
       num_stages=algorithm.num_inner_steps + 1,
       horizon=algorithm.horizon,
     )
+
+
+def _check_policy(policy: Any) -> None:
+  if not isinstance(policy, networks_lib.MAMLPolicy):
+    raise ValueError(
+      f'policy: got a {type(policy).__name__}, need the MAMLPolicy that '
+      '`make_policy` makes. An ActorCore or an inference server has one set of '
+      'parameters for all; here each task acts with parameters of its own, '
+      'adapted by its actor. Run without inference servers.'
+    )
+
+
+def _find_device(name: _DeviceName) -> jax.Device:
+  for device in jax.devices(name.platform):
+    if device.id == name.id:
+      return device
+  raise ValueError(
+    f'devices: number {name.id} of {name.platform} was asked for, which this '
+    f'process does not have; it has {jax.devices(name.platform)}.'
+  )

@@ -23,10 +23,13 @@ class MAMLConfig:
       dropped and counted if it is not.
     max_queue_size: most tasks waiting in replay; inserting blocks beyond.
       None is two meta-batches plus what an actor inserts at once.
-    replay_table_name: name of the Reverb table.
+    replay_table_name: name of the replay table.
     actor_backend: JAX backend that actors act on; None is JAX's default one.
       Observations come from the host at every step, and the network is small,
       so the CPU is the better one as a rule.
+    mode_in_last_stage: whether evaluation takes the mode of the distribution
+      after the last adaptation step instead of a draw, as Meta-World's protocol
+      does. Published returns are otherwise those of the stochastic policy.
   """
 
   algorithm: config_lib.AlgorithmConfig = dataclasses.field(
@@ -37,6 +40,7 @@ class MAMLConfig:
   max_queue_size: int | None = None
   replay_table_name: str = 'trials'
   actor_backend: str | None = 'cpu'
+  mode_in_last_stage: bool = False
 
   def __post_init__(self):
     algorithm = self.algorithm
@@ -45,11 +49,11 @@ class MAMLConfig:
         f'algorithm: got {algorithm!r}, need an AlgorithmConfig, for example '
         "presets.make('promp_taypo2')."
       )
-    if algorithm.num_rollouts == 1 and algorithm.normalize_advantages:
+    if algorithm.meta_gradient == 'evolution_strategies':
       raise ValueError(
-        'num_rollouts: got 1 with normalize_advantages; a baseline fitted to '
-        'one rollout explains nearly all of it, and normalising blows up what '
-        'is left. Use at least 2 rollouts, or normalize_advantages=False.'
+        "meta_gradient: got 'evolution_strategies', which plays each task with "
+        'parameters perturbed by the learner, and actors have their own. Train '
+        'on device (launchers.train_on_device), or take another meta-gradient.'
       )
     _check_integer('reuse', self.reuse, at_least=1)
     if self.max_lag is not None:

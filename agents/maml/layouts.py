@@ -1,13 +1,13 @@
 """The agent in the layouts of Acme 0.4.0."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from acme import core, specs
 from acme.utils import counting, loggers
 import chex
-import reverb
 
-from acme_metarl.agents.maml import acting, adding, learning
+from acme_metarl.agents.maml import acting, adding, learning, replay
 from acme_metarl.agents.maml import builder as builder_lib
 from acme_metarl.agents.maml import networks as networks_lib
 
@@ -48,17 +48,15 @@ class LayoutBuilder:
 
   def make_replay_tables(
     self, environment_spec: specs.EnvironmentSpec
-  ) -> list[reverb.Table]:
+  ) -> list[Any]:
     """Makes the tables."""
     return self._builder.make_replay_tables(environment_spec, self.policy)
 
-  def make_dataset_iterator(
-    self, replay_client: reverb.Client
-  ) -> Iterator[reverb.ReplaySample]:
+  def make_dataset_iterator(self, replay_client: Any) -> Iterator[replay.Batch]:
     """Makes an iterator of meta-batches."""
     return self._builder.make_dataset_iterator(replay_client)
 
-  def make_adder(self, replay_client: reverb.Client) -> adding.TrialAdder:
+  def make_adder(self, replay_client: Any) -> adding.TrialAdder:
     """Makes an adder."""
     return self._builder.make_adder(
       replay_client, self._environment_spec, self.policy
@@ -84,8 +82,8 @@ class LayoutBuilder:
     self,
     random_key: chex.PRNGKey,
     networks: networks_lib.MAMLNetworks,
-    dataset: Iterator[reverb.ReplaySample],
-    replay_client: reverb.Client | None = None,
+    dataset: Iterator[replay.Batch],
+    replay_client: Any | None = None,
     counter: counting.Counter | None = None,
   ) -> learning.MAMLLearner:
     """Makes a learner."""

@@ -9,10 +9,10 @@ from acme.utils import counting, loggers
 import chex
 import jax
 import numpy as np
-import reverb
 
 from acme_metarl import types
-from acme_metarl.agents.maml import intake as intake_lib
+from acme_metarl.agents.maml import replay
+from acme_metarl.agents.maml import task_filter as task_filter_lib
 from acme_metarl.meta import learner as learner_lib
 
 _AXIS = 'tasks'
@@ -28,7 +28,7 @@ class MAMLLearner(core.Learner):
   The log's `lag` is how many updates lie, on average, between the parameters
   that the batch was played with and those that it updates; `older_share` is the
   share of its tasks beyond the bound on that. `num_dropped`, `num_lost` and
-  `num_duplicated` are those of `intake.TaskCounts`.
+  `num_duplicated` are those of `task_filter.TaskCounts`.
   """
 
   def __init__(
@@ -36,10 +36,10 @@ class MAMLLearner(core.Learner):
     learner: learner_lib.MetaLearner,
     key: chex.PRNGKey,
     observation: chex.ArrayTree,
-    iterator: Iterator[reverb.ReplaySample],
+    iterator: Iterator[replay.Batch],
     counter: counting.Counter | None = None,
     logger: loggers.Logger | None = None,
-    intake: intake_lib.TaskIntake | None = None,
+    task_filter: task_filter_lib.TaskFilter | None = None,
     devices: Sequence[jax.Device] | None = None,
   ):
     """Makes a learner.
@@ -48,17 +48,17 @@ class MAMLLearner(core.Learner):
       learner: the pure functions.
       key: initialises the networks.
       observation: an example, unbatched.
-      iterator: of meta-batches; their data are `adding.Item`s.
+      iterator: of meta-batches.
       counter: of learner steps.
       logger: of what each update says about itself.
-      intake: bounds the lag of what is learned from; no bound by default.
+      task_filter: bounds the lag of what is learned from; no bound by default.
       devices: that the update runs on; all local ones if not given. With those
         of several hosts every host's learner takes its share of a meta-batch.
     """
     self._iterator = iterator
     self._counter = counter or counting.Counter()
     self._logger = logger
-    self._intake = intake or intake_lib.TaskIntake()
+    self._task_filter = task_filter or task_filter_lib.TaskFilter()
     devices = np.asarray(devices or jax.local_devices())
     self._mesh = jax.sharding.Mesh(devices, (_AXIS,))
     # Every state is on every device, so that the update is compiled once.
@@ -67,6 +67,7 @@ class MAMLLearner(core.Learner):
     )
     self._update = jax.jit(learner.update, out_shardings=self._everywhere)
     self._state = self._replicate(learner.init(key, observation))
+    self._observation_structure = jax.tree_util.tree_structure(observation)
     self._last_time = None
 
   @property
@@ -77,10 +78,20 @@ class MAMLLearner(core.Learner):
   def step(self) -> None:
     """Takes one meta-batch; updates once enough tasks are young enough."""
     num_updates = int(self._state.num_updates)
-    batch = self._intake.take(next(self._iterator).data, num_updates)
+    sample = next(self._iterator)
+    batch = self._task_filter.take(
+      sample.data, num_updates, getattr(sample, 'num_elsewhere', 0)
+    )
     if batch is None:
       return
-    state, metrics = self._update(self._state, self._shard(batch.stages))
+    # Reverb gives anonymous tuples for the named ones of an observation.
+    stages = batch.stages._replace(
+      observation=jax.tree_util.tree_unflatten(
+        self._observation_structure,
+        jax.tree_util.tree_leaves(batch.stages.observation),
+      )
+    )
+    state, metrics = self._update(self._state, self._shard(stages))
     metrics = jax.device_get(metrics)
     self._state = state
 
@@ -89,16 +100,16 @@ class MAMLLearner(core.Learner):
     self._last_time = now
     counts = self._counter.increment(steps=1, walltime=seconds)
     if self._logger is not None:
-      lag = intake_lib.lag(batch, num_updates)
+      lag = task_filter_lib.lag(batch, num_updates)
       self._logger.write(
         {
           **counts,
           'lag': float(np.mean(lag)),
           'lag_max': int(np.max(lag)),
-          'older_share': self._intake.older_share(batch, num_updates),
-          'num_dropped': self._intake.counts.dropped,
-          'num_lost': self._intake.counts.lost,
-          'num_duplicated': self._intake.counts.duplicated,
+          'older_share': self._task_filter.older_share(batch, num_updates),
+          'num_dropped': self._task_filter.counts.dropped,
+          'num_lost': self._task_filter.counts.lost,
+          'num_duplicated': self._task_filter.counts.duplicated,
           **{name: value.item() for name, value in metrics.items()},
         }
       )
@@ -109,7 +120,7 @@ class MAMLLearner(core.Learner):
       'params': lambda: state.params,
       'policy': lambda: state.params.policy,
       'learner_step': lambda: state.num_updates,
-      'task_counts': lambda: self._intake.counts,
+      'task_counts': lambda: self._task_filter.counts,
     }
     unknown = sorted(set(names) - set(variables))
     if unknown:

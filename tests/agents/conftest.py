@@ -68,6 +68,9 @@ class Agent:
       jax.random.PRNGKey(seed), self.policy, self.spec, learner, adder
     )
 
+  def counts(self):
+    return replay.connect(self.client, 'trials').counts()
+
   def close(self):
     self.server.__exit__(None, None, None)
 

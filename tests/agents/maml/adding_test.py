@@ -75,11 +75,11 @@ def item():
   def spec_of(*shape):
     return jax.ShapeDtypeStruct(shape, np.float32)
 
-  selection = maml.networks.Selection(
+  sampled = maml.networks.SampledActions(
     action=spec_of(_G, _B, 2), log_prob=spec_of(_G, _B), params=()
   )
   return maml.adding.item_spec(
-    specs.make_environment_spec(_trial_environment()), selection, 2, _T
+    specs.make_environment_spec(_trial_environment()), sampled, 2, _T
   )
 
 
@@ -125,7 +125,7 @@ def test_inserts_one_item_per_task(item):
     adder = maml.TrialAdder(item, _G, client, 'trials')
     environment = _trial_environment()
     _play(environment, adder, learner_step=7)
-    assert client.server_info()['trials'].current_size == _G
+    assert replay.connect(client, 'trials').counts().size == _G
     _play(environment, adder, learner_step=8)
     batch = next(replay.batches(client, 'trials', 2 * _G, reuse=1)).data
   assert isinstance(batch, maml.Item)
@@ -155,7 +155,7 @@ def test_unfinished_trial_is_forgotten(item):
     adder.reset()
     _play(_trial_environment(), adder)
     batch = next(replay.batches(client, 'trials', _G, reuse=1)).data
-    assert client.server_info()['trials'].current_size == 0
+    assert replay.connect(client, 'trials').counts().size == 0
   _check(jax.tree_util.tree_map(lambda x: x[1], batch.stages), task=1)
 
 
@@ -176,8 +176,7 @@ def test_refuses_other_trials(item, horizon, num_inner_steps, message):
     _play(environment, maml.TrialRecorder(item, _G))
 
 
-def test_waits_for_room_and_gives_up_when_stopped(item, monkeypatch):
-  monkeypatch.setattr(maml.adding, '_FLUSH_TIMEOUT_MS', 50)
+def test_waits_for_room_and_gives_up_when_stopped(item):
   table = replay.make_table('trials', item, max_size=_G, reuse=1)
   stop = threading.Event()
   with replay.serve([table]) as client:

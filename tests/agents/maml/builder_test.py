@@ -2,15 +2,20 @@
 
 import collections
 import inspect
+import pickle
 import queue
+import subprocess
+import sys
 import threading
 import time
 import types
+from typing import Any, NamedTuple
 
 import acme
 from acme import core
 from acme.utils import counting, loggers
 import chex
+import cloudpickle
 import jax
 import numpy as np
 import pytest
@@ -66,12 +71,15 @@ class _Prefetcher:
   def __init__(self, iterator):
     self._queue = queue.Queue(maxsize=1)
     self._num_retrieved = 0
-    self.thread = threading.Thread(target=self._fill, args=(iterator,))
+    self.thread = threading.Thread(
+      target=self._fill, args=(iterator,), daemon=True
+    )
     self.thread.start()
 
   def _fill(self, iterator):
     for element in iterator:
       self._queue.put(element)
+    self._queue.put(None)
 
   def __next__(self):
     element = self._queue.get(timeout=30)
@@ -123,69 +131,150 @@ class _LearningActor(core.Actor):
         time.sleep(0.001)
 
 
-@pytest.mark.parametrize('reuse', [1, 2])
-def test_the_main_branchs_runner_drives_it(make_config, reuse):
-  config = make_config(agent={'reuse': reuse})
-  environment = environments.TrialEnvironment(
-    environments.make('navigation_2d', reward='dense'), 2, 3, 5
-  )
-  stop = threading.Event()
+def _let_inserts_through(tables):
+  """As the runner does: it acts and learns in turn, and must not block.
+
+  Also how many samples it asks the tables about: the middle of the window that
+  their rate limiters keep.
+  """
+  reverb = pytest.importorskip('reverb')
+  free, sample_sizes = [], []
+  for table in tables:
+    info = table.info.rate_limiter_info
+    limiter = reverb.rate_limiters.SampleToInsertRatio(
+      info.samples_per_insert,
+      info.min_size_to_sample,
+      (info.min_diff, sys.float_info.max),
+    )
+    free.append(table.replace(rate_limiter=limiter))
+    sample_sizes.append(max(1, int((info.max_diff - info.min_diff) / 2)))
+  return free, sample_sizes
+
+
+def _run_experiment(config, environment, num_trials, kind=None):
+  """`run_experiment` of the main branch, from its public contract.
+
+  Returns rows of the learner, and policies before and after.
+  """
   rows = []
 
   class Logger:
     def write(self, row):
       rows.append(row)
 
-  builder = maml.MAMLBuilder(config, should_stop=stop.is_set)
-  environment_spec = acme.make_environment_spec(environment)
-  networks = maml.make_networks(environment_spec, config.algorithm)
-  policy = builder.make_policy(
-    networks=networks, environment_spec=environment_spec, evaluation=False
+  # An experiment's configuration is copied and sent to other processes.
+  builder = cloudpickle.loads(
+    cloudpickle.dumps(maml.MAMLBuilder(config, replay_kind=kind))
   )
-  tables = builder.make_replay_tables(environment_spec, policy)
+  spec = acme.make_environment_spec(environment)
+  networks = maml.make_networks(spec, config.algorithm)
+  policy = builder.make_policy(
+    networks=networks, environment_spec=spec, evaluation=False
+  )
+  tables = builder.make_replay_tables(spec, policy)
+  sample_sizes = [10**6]
+  if kind != 'local':
+    tables, sample_sizes = _let_inserts_through(tables)
   with replay.serve(tables) as client:
-    dataset = _Prefetcher(builder.make_dataset_iterator(client))
+    batches = builder.make_dataset_iterator(client)
+    dataset = _Prefetcher(batches)
     learner = builder.make_learner(
       random_key=jax.random.PRNGKey(0),
       networks=networks,
       dataset=dataset,
       logger_fn=lambda label, steps_key=None, instance=None: Logger(),
-      environment_spec=environment_spec,
+      environment_spec=spec,
       replay_client=client,
-      counter=None,
+      counter=counting.Counter(),
     )
+    # What its checkpointing does.
+    learner.restore(pickle.loads(pickle.dumps(learner.save())))
     before = learner.get_variables(['policy'])
-    adder = builder.make_adder(client, environment_spec, policy)
+    adder = builder.make_adder(client, spec, policy)
     actor = builder.make_actor(
       jax.random.PRNGKey(1),
       policy,
-      environment_spec,
+      spec,
       variable_source=learner,
       adder=adder,
     )
-    # The runner's: the middle of the window of the rate limiter.
-    sample_size = max(1, config.queue_size(2) * reuse // 2)
     loop = acme.EnvironmentLoop(
       environment,
-      _LearningActor(actor, learner, dataset, tables, [sample_size]),
-      logger=Logger(),
+      _LearningActor(actor, learner, dataset, tables, sample_sizes),
+      logger=loggers.NoOpLogger(),
     )
-    num_trials = 4
-    for _ in range(num_trials):
-      loop.run_episode()
-      time.sleep(0.1)  # Enough for the prefetcher, on any machine.
-    stop.set()
-    dataset.ready() and next(dataset)
+    loop.run(num_episodes=num_trials)
+    batches.close()
     dataset.thread.join(30)
     assert not dataset.thread.is_alive()
-  # The runner leaves what it can to the next trial, so it ends one behind.
-  num_steps = len(rows)
-  assert (num_trials - 1) * reuse - 1 <= num_steps <= num_trials * reuse
-  assert all(row['lag'] <= 1 + reuse for row in rows)
+  return rows, before, learner.get_variables(['policy'])
+
+
+@pytest.mark.parametrize('kind', ['reverb', 'local'])
+@pytest.mark.parametrize(
+  ('reuse', 'num_tasks', 'preset'),
+  [(1, 2, 'trpo_maml'), (2, 2, 'promp_taypo2'), (1, 1, 'promp_taypo2')],
+)
+def test_the_main_branchs_runner_is_on_policy(
+  make_config, kind, reuse, num_tasks, preset
+):
+  if kind == 'reverb':
+    pytest.importorskip('reverb')
+  max_lag = 0 if preset == 'trpo_maml' else None
+  config = make_config(
+    preset=preset, agent={'reuse': reuse, 'max_lag': max_lag}
+  )
+  environment = environments.TrialEnvironment(
+    environments.make('navigation_2d', reward='dense'), num_tasks, 3, 5
+  )
+  num_trials = 8
+  rows, before, after = _run_experiment(config, environment, num_trials, kind)
+  # Each batch is learned from before the next trial begins.
+  assert len(rows) == num_trials * num_tasks // 2 * reuse
+  lags = [row['lag_max'] for row in rows]
+  assert lags == list(range(reuse)) * (len(rows) // reuse)
+  assert {row['num_dropped'] + row['num_lost'] for row in rows} == {0}
   change = jax.tree_util.tree_map(
-    lambda x, y: np.abs(x - y).max(), before, learner.get_variables(['policy'])
+    lambda x, y: np.abs(x - y).max(), before, after
   )
   assert max(jax.tree_util.tree_leaves(change)) > 0
+
+
+def test_a_builder_can_be_sent_to_other_processes(make_config):
+  devices = jax.local_devices()
+  builder = maml.MAMLBuilder(make_config(), devices=devices)
+  for dumps in (pickle.dumps, cloudpickle.dumps):
+    copy = pickle.loads(dumps(builder))
+    assert copy.config == builder.config
+    assert copy._devices() == tuple(devices)
+    assert pickle.loads(dumps(copy))._devices() == tuple(devices)
+
+
+def test_making_a_builder_does_not_start_jax():
+  script = """
+import cloudpickle
+from acme_metarl.agents import maml
+cloudpickle.dumps(maml.MAMLBuilder(maml.MAMLConfig()))
+from jax._src import xla_bridge
+assert not xla_bridge._backends
+"""
+  subprocess.run([sys.executable, '-c', script], check=True, timeout=120)
+
+
+def test_refuses_policies_of_inference_servers(make_agent):
+  agent = make_agent()
+
+  class ActorCore(NamedTuple):
+    init: Any = None
+    select_action: Any = None
+    get_extras: Any = None
+
+  with pytest.raises(ValueError, match='policy: got a ActorCore.*inference'):
+    agent.builder.make_actor(
+      jax.random.PRNGKey(0), ActorCore(), agent.spec, object()
+    )
+  with pytest.raises(ValueError, match='policy: got a ActorCore'):
+    agent.builder.make_adder(agent.client, agent.spec, ActorCore())
 
 
 def test_the_main_branchs_distributed_program_drives_it(make_config):

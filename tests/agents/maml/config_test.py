@@ -25,20 +25,11 @@ def test_defaults_are_those_of_the_main_job():
     ),
     ({'max_queue_size': 50.0}, 'max_queue_size: got 50.0, need an integer'),
     ({'max_queue_size': 39}, 'max_queue_size: got 39.*40 tasks'),
-    (
-      {'algorithm': presets.make('promp', num_rollouts=1)},
-      'num_rollouts: got 1.*normalize_advantages',
-    ),
   ],
 )
 def test_refuses(overrides, message):
   with pytest.raises(ValueError, match=message):
     maml.MAMLConfig(**overrides)
-
-
-def test_one_rollout_is_fine_without_normalisation():
-  algorithm = presets.make('promp', num_rollouts=1, normalize_advantages=False)
-  assert maml.MAMLConfig(algorithm).algorithm.num_rollouts == 1
 
 
 def test_queue_must_hold_what_is_inserted_at_once():

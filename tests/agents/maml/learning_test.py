@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from acme_metarl import environments
-from acme_metarl.agents.maml import intake
+from acme_metarl.agents.maml import task_filter
 from acme_metarl.meta import learner as learner_lib
 
 
@@ -68,7 +68,7 @@ def test_slicing_of_actors_does_not_matter(make_agent, num_actor_tasks):
   _play(agent, learner, num_trials=4 // num_actor_tasks)
   learner.step()
   assert agent.logger.rows[-1]['steps'] == 1
-  assert agent.client.server_info()['trials'].current_size == 0
+  assert agent.counts().size == 0
 
 
 def test_reuse_steps_on_stale_trials_and_logs_the_lag(make_agent):
@@ -97,7 +97,7 @@ def test_off_policy_uses_older_trials_and_counts_them(make_agent):
   assert [row['older_share'] for row in rows] == [0, 0, 1]
   assert {row['num_dropped'] for row in rows} == {0}
   assert learner.get_variables(['task_counts', 'learner_step']) == [
-    intake.TaskCounts(sampled=6, learned=6),
+    task_filter.TaskCounts(sampled=6, learned=6),
     3,
   ]
 
@@ -121,7 +121,7 @@ def test_on_policy_drops_older_trials_and_takes_more(make_agent):
   _assert_same(before, learner.save())
   assert len(agent.logger.rows) == 1
   assert learner.get_variables(['task_counts']) == [
-    intake.TaskCounts(sampled=8, learned=4, dropped=2)
+    task_filter.TaskCounts(sampled=8, learned=4, dropped=2)
   ]
   loop.run(num_episodes=2)
   learner.step()
@@ -130,12 +130,8 @@ def test_on_policy_drops_older_trials_and_takes_more(make_agent):
   assert (row['steps'], row['lag_max'], row['num_dropped']) == (2, 0, 2)
   # Everything is accounted for; two tasks of the last trial wait.
   counts = learner.get_variables(['task_counts'])[0]
-  assert counts == intake.TaskCounts(sampled=12, learned=8, dropped=2)
-  table = agent.client.server_info()['trials']
-  statistics = table.rate_limiter_info
-  assert statistics.insert_stats.completed == counts.sampled
-  assert statistics.sample_stats.completed == counts.sampled
-  assert table.current_size == 0
+  assert counts == task_filter.TaskCounts(sampled=12, learned=8, dropped=2)
+  assert agent.counts() == (0, counts.sampled, counts.sampled)
 
 
 @pytest.mark.parametrize('preset', ['promp', 'trpo_maml'])

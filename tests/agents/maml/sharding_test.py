@@ -20,12 +20,11 @@ assert len(jax.devices()) == num_hosts * num_devices
 
 import jax.numpy as jnp
 import numpy as np
-import reverb
-
 from acme_metarl import presets
 from acme_metarl.meta import learner as learner_lib
 from acme_metarl.meta import policies, synthetic
 from acme_metarl.agents import maml
+from acme_metarl.agents.maml import replay
 
 policy = policies.gaussian(2, hidden_sizes=(3,))
 num_tasks = 10
@@ -50,7 +49,7 @@ def train(devices):
   learner = maml.MAMLLearner(
     learner_lib.make_meta_learner(config, policy, devices),
     jax.random.PRNGKey(0), jnp.zeros(2),
-    iter([reverb.ReplaySample(None, item)] * 2), devices=devices)
+    iter([replay.Batch(item)] * 2), devices=devices)
   learner.step()
   learner.step()
   return learner, jax.tree_util.tree_leaves(learner.save())

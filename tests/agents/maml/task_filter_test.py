@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from acme_metarl.agents import maml
-from acme_metarl.agents.maml import intake
+from acme_metarl.agents.maml import task_filter
 
 
 def _batch(learner_steps, numbers=None, adder=5):
@@ -18,7 +18,7 @@ def _batch(learner_steps, numbers=None, adder=5):
 
 
 def _counts(**counts):
-  return intake.TaskCounts(**counts)
+  return task_filter.TaskCounts(**counts)
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def _counts(**counts):
   [(None, True, 0), (None, False, 0), (2, False, 0.75)],
 )
 def test_older_tasks_are_used_unless_they_must_not(max_lag, drops_older, share):
-  taking = intake.TaskIntake(max_lag=max_lag, drops_older=drops_older)
+  taking = task_filter.TaskFilter(max_lag=max_lag, drops_older=drops_older)
   batch = _batch([0, 3, 6, 7])
   assert taking.take(batch, num_updates=9) is batch
   assert taking.counts == _counts(sampled=4, learned=4)
@@ -34,7 +34,7 @@ def test_older_tasks_are_used_unless_they_must_not(max_lag, drops_older, share):
 
 
 def test_older_tasks_are_dropped_and_others_make_full_batches():
-  taking = intake.TaskIntake(max_lag=1, drops_older=True)
+  taking = task_filter.TaskFilter(max_lag=1, drops_older=True)
   first = taking.take(_batch([2, 3, 4], [0, 1, 2]), num_updates=4)
   assert first is None
   assert taking.counts == _counts(sampled=3, dropped=1)
@@ -53,7 +53,7 @@ def test_older_tasks_are_dropped_and_others_make_full_batches():
 
 
 def test_on_policy_is_a_lag_of_zero():
-  taking = intake.TaskIntake(max_lag=0, drops_older=True)
+  taking = task_filter.TaskFilter(max_lag=0, drops_older=True)
   batch = taking.take(_batch([7, 7]), num_updates=7)
   assert batch.stages['reward'].tolist() == [0, 1]
   assert taking.take(_batch([7, 7], [2, 3]), num_updates=8) is None
@@ -64,7 +64,7 @@ def test_on_policy_is_a_lag_of_zero():
 
 @pytest.mark.parametrize('reuse', [1, 2])
 def test_every_task_is_expected_once_for_each_use(reuse):
-  taking = intake.TaskIntake(reuse)
+  taking = task_filter.TaskFilter(reuse)
   for numbers in ([0, 1, 2], [3, 4, 5]):
     for _ in range(reuse):
       taking.take(_batch([0, 0, 0], numbers), 0)
@@ -72,7 +72,7 @@ def test_every_task_is_expected_once_for_each_use(reuse):
 
 
 def test_lost_and_duplicated_tasks_are_counted_by_adder():
-  taking = intake.TaskIntake()
+  taking = task_filter.TaskFilter()
   for adder, numbers, lost, duplicated in (
     (5, [0, 1], 0, 0),
     (6, [0, 1], 0, 0),
@@ -84,3 +84,37 @@ def test_lost_and_duplicated_tasks_are_counted_by_adder():
   ):
     taking.take(_batch([0, 0], numbers, adder), 0)
     assert taking.counts[-2:] == (lost, duplicated)
+
+
+def test_a_restarted_learner_misses_nothing():
+  taking = task_filter.TaskFilter()
+  taking.take(_batch([0, 0], [57, 58]), 0, num_elsewhere=57)
+  taking.take(_batch([0, 0], [59, 61]), 0, num_elsewhere=57)
+  assert taking.counts.lost == 1
+
+
+def test_what_other_learners_take_is_not_lost():
+  others, mine = 0, task_filter.TaskFilter()
+  for start in range(0, 40, 4):
+    others += 2
+    mine.take(_batch([0, 0], [start + 2, start + 3]), 0, others)
+    assert mine.counts.lost == 0
+  # Number 45 is gone; others took 40 to 43 and have gone on to 48.
+  mine.take(_batch([0, 0], [44, 46]), 0, others + 4)
+  assert mine.counts.lost == 1
+  mine.take(_batch([0, 0], [51, 52]), 0, others + 8)
+  assert mine.counts.lost == 1
+
+
+@pytest.mark.parametrize('reuse', [2, 3])
+def test_each_use_may_be_elsewhere(reuse):
+  taking = task_filter.TaskFilter(reuse)
+  for _ in range(reuse):
+    taking.take(_batch([0, 0], [10, 11]), 0, num_elsewhere=10)
+  assert taking.counts.lost == 0
+
+
+def test_the_old_names_warn():
+  with pytest.warns(DeprecationWarning, match='task_filter now'):
+    from acme_metarl.agents.maml import intake
+  assert intake.TaskIntake is task_filter.TaskFilter
