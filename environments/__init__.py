@@ -2,7 +2,8 @@
 
 `make(name)` gives one; `TrialEnvironment` makes an ordinary dm_env environment
 of it, which one Acme episode plays for a whole trial. `DmEnvBatch` and
-`GymnasiumBatch` take in environments of other people's.
+`GymnasiumBatch` take in environments of other people's, and
+`GymnasiumVectorBatch` vectorised ones.
 """
 
 from acme_metarl.environments.adapters import DmEnvBatch as DmEnvBatch
@@ -25,3 +26,7 @@ from acme_metarl.environments.rendering import (
 from acme_metarl.environments.rendering import render as render
 from acme_metarl.environments.trial import TrialEnvironment as TrialEnvironment
 from acme_metarl.environments.trial import TrialObservation as TrialObservation
+from acme_metarl.environments.trial_info import InfoRecorder as InfoRecorder
+from acme_metarl.environments.vector import (
+  GymnasiumVectorBatch as GymnasiumVectorBatch,
+)

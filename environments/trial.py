@@ -401,8 +401,13 @@ class TrialEnvironment(dm_env.Environment):
     return observation, reward, discount
 
   def _checked_info(self, is_real: np.ndarray) -> dict[str, np.ndarray]:
-    info = {}
-    for name, value in getattr(self._environment, 'info', {}).items():
+    given, info = getattr(self._environment, 'info', {}), {}
+    if not isinstance(given, Mapping):
+      raise ValueError(
+        f'{self._environment!r}: its info is of type {type(given).__name__}, '
+        'need a dict of arrays, by name.'
+      )
+    for name, value in given.items():
       info[name] = checking.numbers(
         value, f'info[{name!r}]', self._environment, self._batch_shape
       )

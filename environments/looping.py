@@ -1,0 +1,232 @@
+"""Loops over environments in Python, one object of the user's a rollout."""
+
+import abc
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from acme_metarl import types
+from acme_metarl.environments import batched, checking, sharing
+from acme_metarl.environments import tasks as tasks_lib
+from acme_metarl.environments.action_scaling import Actions
+
+# Seeds for environments, 31 bits: many take no more.
+SEED_BOUND = 2**31
+
+
+def check_hooks(**hooks: Any) -> None:
+  """Refuses hooks that cannot be called."""
+  for name, hook in hooks.items():
+    if not callable(hook):
+      raise ValueError(f'{name}: got {hook!r}, need a function.')
+
+
+def same_spec(left: Any, right: Any) -> bool:
+  """Whether two specs mean the same, whatever they are called."""
+  return type(left) is type(right) and left.replace(name='') == right.replace(
+    name=''
+  )
+
+
+class Outcome(NamedTuple):
+  """What one step of one of the user's environments led to."""
+
+  observation: Any
+  reward: float
+  discount: float
+  truncated: bool
+  info: Mapping[str, Any]
+
+
+class LoopBatch(abc.ABC):
+  """B rollouts of each of G tasks, one environment object for each.
+
+  Not for use by itself: see `adapters`.
+  """
+
+  def __init__(
+    self,
+    factory: Callable[[], Any],
+    sample_task: Callable[[np.random.Generator], types.PyTree],
+    set_task: Callable[[Any, types.PyTree], None],
+    scale_actions: bool,
+    has_finite_tasks: bool,
+  ):
+    check_hooks(factory=factory, sample_task=sample_task, set_task=set_task)
+    self._factory = factory
+    self._sample_task = sample_task
+    self._set_task = set_task
+    self._has_finite_tasks = has_finite_tasks
+    self._environments = [factory()]
+    first = self._environments[0]
+    if not sharing.is_environment(first):
+      raise ValueError(
+        f'factory: {factory!r} returned {first!r}, need an environment.'
+      )
+    self._observation_spec = checking.observation_spec(
+      self._make_observation_spec(first), self
+    )
+    self._actions = Actions(
+      checking.action_spec(self._make_action_spec(first), self), scale_actions
+    )
+    self._has_checked_hook = False
+    self._batch_shape = None
+    self._truncated = None
+    self._info = {}
+
+  def __repr__(self) -> str:
+    return f'{type(self).__name__}({self._environments[0]!r})'
+
+  @abc.abstractmethod
+  def _make_observation_spec(self, environment: Any) -> Any:
+    """dm_env specs of the user's observations."""
+
+  @abc.abstractmethod
+  def _make_action_spec(self, environment: Any) -> Any:
+    """A dm_env spec of the user's actions."""
+
+  @abc.abstractmethod
+  def _reset_one(self, environment: Any, seed: int) -> Any:
+    """Starts one rollout of the task set; returns its observation."""
+
+  @abc.abstractmethod
+  def _step_one(self, environment: Any, action: Any) -> Outcome:
+    """Steps one rollout with an action that the user's environment knows."""
+
+  @property
+  def has_finite_tasks(self) -> bool:
+    """What the user said."""
+    return self._has_finite_tasks
+
+  @property
+  def truncated(self) -> np.ndarray:
+    """`[G, B]`, which rollouts the last step ended without a termination."""
+    return self._truncated
+
+  @property
+  def info(self) -> dict[str, np.ndarray]:
+    """Every scalar that the last step reported, by name, `[G, B]`."""
+    return {k: v.reshape(self._batch_shape) for k, v in self._info.items()}
+
+  def observation_spec(self) -> Any:
+    return self._observation_spec
+
+  def action_spec(self) -> Any:
+    """Raw actions where they are scaled, otherwise the user's own spec."""
+    return self._actions.spec
+
+  def sample_tasks(
+    self, rng: np.random.Generator, num_tasks: int
+  ) -> types.PyTree:
+    return tasks_lib.stack([self._sample_task(rng) for _ in range(num_tasks)])
+
+  def reset(
+    self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator
+  ) -> Any:
+    num_tasks = tasks_lib.count(tasks)
+    self._batch_shape = (num_tasks, num_rollouts)
+    num_environments = num_tasks * num_rollouts
+    self._make_environments(num_environments)
+    seeds = rng.integers(SEED_BOUND, size=num_environments)
+    self._is_over = np.zeros(num_environments, bool)
+    self._rows = None
+    for i in range(num_environments):
+      task = tasks_lib.take(tasks, i // num_rollouts)
+      self._set_one(self._environments[i], task, int(seeds[i]))
+      observation = self._reset_one(self._environments[i], int(seeds[i]))
+      self._write(i, observation)
+    self._has_checked_hook |= num_tasks > 1
+    self._check_specs(num_environments)
+    return self._shaped()
+
+  def step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    if self._batch_shape is None:
+      raise ValueError('step: there is no rollout yet; call reset first.')
+    action = batched.check_action(action, self.action_spec(), self._batch_shape)
+    action = self._actions.to_theirs(action.reshape(-1, *action.shape[2:]))
+    reward, discount = np.zeros((2, len(action)), np.float32)
+    truncated = np.zeros(len(action), bool)
+    self._info = {}
+    # What was shown before is not written to.
+    self._rows = [row.copy() for row in self._rows]
+    for i in np.flatnonzero(~self._is_over):
+      outcome = self._step_one(self._environments[i], action[i])
+      self._write(i, outcome.observation)
+      reward[i], discount[i] = outcome.reward, outcome.discount
+      truncated[i] = outcome.truncated
+      write_info(self._info, outcome.info, i, len(action))
+    # Whatever has ended is left alone until the next reset.
+    self._is_over |= (discount == 0) | truncated
+    shape = self._batch_shape
+    self._truncated = truncated.reshape(shape)
+    return self._shaped(), reward.reshape(shape), discount.reshape(shape)
+
+  def close(self) -> None:
+    """Closes the user's environments; they cannot be used afterwards."""
+    for environment in self._environments:
+      environment.close()
+
+  def _make_environments(self, number: int) -> None:
+    if len(self._environments) >= number:
+      return
+    while len(self._environments) < number:
+      self._environments.append(self._factory())
+      if len(self._environments) == 2:  # Before a thousand are made.
+        sharing.check_apart(self._environments, self._factory)
+    sharing.check_apart(self._environments, self._factory)
+
+  def _set_one(self, environment: Any, task: types.PyTree, seed: int) -> None:
+    """Makes the environment play a task."""
+    del seed
+    other = self._environments[0]
+    if self._has_checked_hook or environment is other:
+      sharing.check_result(self._set_task(environment, task), environment)
+    else:
+      sharing.call_watched(self._set_task, environment, task, other)
+
+  def _check_specs(self, number: int) -> None:
+    """Refuses environments whose specs are not those of the first."""
+    for environment in self._environments[:number]:
+      spec = self._make_action_spec(environment)
+      if not same_spec(spec, self._actions.user_spec):
+        raise ValueError(
+          f'{environment!r}: its actions are {checking.describe(spec)}, but '
+          'those of the first environment were '
+          f'{checking.describe(self._actions.user_spec)}; the spaces must not '
+          'depend on the task.'
+        )
+
+  def _write(self, i: int, observation: Any) -> None:
+    """Keeps a copy: an environment may write to the same buffer again."""
+    leaves = jax.tree_util.tree_leaves(
+      checking.observation(
+        observation, self._observation_spec, self._environments[i]
+      )
+    )
+    if self._rows is None:
+      size = self._batch_shape[0] * self._batch_shape[1]
+      self._rows = [np.empty((size, *x.shape), x.dtype) for x in leaves]
+    for row, leaf in zip(self._rows, leaves, strict=True):
+      row[i] = leaf
+
+  def _shaped(self) -> Any:
+    """`[G, B, ...]` views of the rows."""
+    structure = jax.tree_util.tree_structure(self._observation_spec)
+    return structure.unflatten(
+      [row.reshape(*self._batch_shape, *row.shape[1:]) for row in self._rows]
+    )
+
+
+def write_info(
+  columns: dict[str, np.ndarray], info: Mapping[str, Any], i: int, size: int
+) -> None:
+  """Writes one rollout's scalars into columns `[size]`, NaN elsewhere."""
+  for name, value in info.items():
+    if isinstance(value, bool | int | float | np.number | np.bool_) or (
+      isinstance(value, np.ndarray) and value.ndim == 0
+    ):
+      if checking.is_real(np.asarray(value).dtype):
+        column = columns.setdefault(name, np.full(size, np.nan, np.float32))
+        column[i] = value

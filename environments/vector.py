@@ -1,0 +1,276 @@
+"""Gymnasium's vectorised environments as a task distribution."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from acme_metarl import types
+from acme_metarl.environments import (
+  adapters,
+  batched,
+  checking,
+  looping,
+  sharing,
+  spaces,
+)
+from acme_metarl.environments import tasks as tasks_lib
+from acme_metarl.environments.action_scaling import Actions
+
+NEXT_STEP, SAME_STEP, DISABLED = 'NextStep', 'SameStep', 'Disabled'
+
+
+class GymnasiumVectorBatch:
+  """A `gymnasium.vector.VectorEnv` and a hook that sets the tasks.
+
+      batch = environments.GymnasiumVectorBatch(
+        factory=lambda num_envs: gymnasium.vector.AsyncVectorEnv(
+          [MyEnvironment] * num_envs
+        ),
+        sample_task=lambda rng: rng.uniform(-1, 1, size=2),
+        set_tasks='goal',
+      )
+
+  Rollouts are those of `GymnasiumBatch`, number for number, in every autoreset
+  mode: what a rollout shows after its end, a new episode perhaps, is dropped,
+  and a last observation is the episode's own. Such steps are wasted, but cost
+  what others do. Only gymnasium sees whether an observation is of the type that
+  its space says: it casts it, without a word.
+  """
+
+  def __init__(
+    self,
+    factory: Callable[[int], Any],
+    sample_task: Callable[[np.random.Generator], types.PyTree],
+    set_tasks: str | Callable[[Any, list[types.PyTree]], None],
+    scale_actions: bool = True,
+    has_finite_tasks: bool = True,
+  ):
+    """Makes a `BatchedEnvironment`.
+
+    Args:
+      factory: makes a vectorised environment of as many rollouts as it is told;
+        called again when that number changes.
+      sample_task: draws a task, a number, an array or a pytree of arrays, all
+        of the same shapes.
+      set_tasks: gives every rollout its task; called before a `reset`, with the
+        environment and a list of one task for each rollout. A string is the
+        attribute of the environments inside that their tasks are kept in.
+      scale_actions: whether a bounded continuous action is a raw one, scaled as
+        `action_scaling` says. Otherwise it is clipped to its bounds.
+      has_finite_tasks: whether there are so few tasks that some are drawn more
+        than once; say False of a continuous distribution.
+
+    Raises:
+      ValueError: if the factory makes no vectorised environment, or it has a
+        space or an autoreset mode that is not known.
+    """
+    looping.check_hooks(factory=factory, sample_task=sample_task)
+    if not isinstance(set_tasks, str):
+      looping.check_hooks(set_tasks=set_tasks)
+    self._factory = factory
+    self._sample_task = sample_task
+    self._set_tasks = set_tasks
+    self._has_finite_tasks = has_finite_tasks
+    self._vector = None
+    self._make_vector(1)
+    self._observation_space = self._vector.single_observation_space
+    self._action_space = self._vector.single_action_space
+    self._observation_spec = checking.observation_spec(
+      spaces.to_spec(self._observation_space, 'observation'), self
+    )
+    action_spec = spaces.to_spec(self._action_space, 'action')
+    self._actions = Actions(
+      checking.action_spec(action_spec, self), scale_actions
+    )
+    self._batch_shape = None
+    self._truncated = None
+    self._info = {}
+
+  def __repr__(self) -> str:
+    return f'GymnasiumVectorBatch({self._vector!r})'
+
+  @property
+  def has_finite_tasks(self) -> bool:
+    """What the user said."""
+    return self._has_finite_tasks
+
+  @property
+  def truncated(self) -> np.ndarray:
+    """`[G, B]`, which rollouts the last step ended without a termination."""
+    return self._truncated
+
+  @property
+  def info(self) -> dict[str, np.ndarray]:
+    """Every scalar that the last step reported, by name, `[G, B]`."""
+    return {k: v.reshape(self._batch_shape) for k, v in self._info.items()}
+
+  def observation_spec(self) -> Any:
+    return self._observation_spec
+
+  def action_spec(self) -> Any:
+    """Raw actions where they are scaled, otherwise the user's own spec."""
+    return self._actions.spec
+
+  def sample_tasks(
+    self, rng: np.random.Generator, num_tasks: int
+  ) -> types.PyTree:
+    return tasks_lib.stack([self._sample_task(rng) for _ in range(num_tasks)])
+
+  def reset(
+    self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator
+  ) -> Any:
+    self._batch_shape = (tasks_lib.count(tasks), num_rollouts)
+    size = self._batch_shape[0] * num_rollouts
+    self._make_vector(size)
+    self._give_tasks(
+      [tasks_lib.take(tasks, i // num_rollouts) for i in range(size)]
+    )
+    seeds = rng.integers(looping.SEED_BOUND, size=size)
+    # One seed for each of gymnasium's own; others take one for all.
+    has_parts = hasattr(self._vector.unwrapped, 'env_fns') or hasattr(
+      self._vector.unwrapped, 'envs'
+    )
+    observation, _ = adapters.unpack(
+      self._vector.reset(
+        seed=[int(x) for x in seeds] if has_parts else int(seeds[0])
+      ),
+      2,
+      'reset',
+      self._vector,
+    )
+    self._is_live = np.ones(size, bool)
+    self._shown = self._checked(observation)
+    return self._shaped(self._shown)
+
+  def step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+    if self._batch_shape is None:
+      raise ValueError('step: there is no rollout yet; call reset first.')
+    action = batched.check_action(action, self.action_spec(), self._batch_shape)
+    action = self._actions.to_theirs(action.reshape(-1, *action.shape[2:]))
+    if self._mode == DISABLED and not self._is_live.all():
+      # These are not shown, but gymnasium insists.
+      self._vector.reset(options={'reset_mask': ~self._is_live})
+    observation, reward, terminated, truncated, info = adapters.unpack(
+      self._vector.step(spaces.to_theirs(action, self._action_space)),
+      5,
+      'step',
+      self._vector,
+    )
+    size, is_live = len(action), self._is_live
+    terminated, truncated = (
+      checking.numbers(x, name, self._vector, (size,)) != 0
+      for x, name in ((terminated, 'terminated'), (truncated, 'truncated'))
+    )
+    reward = checking.numbers(reward, 'reward', self._vector, (size,))
+    ended = is_live & (terminated | truncated)
+    shown = self._checked(observation)
+    self._info = self._scalars(info, is_live)
+    if self._mode == SAME_STEP and ended.any():
+      shown = self._finals(shown, info, ended)
+      if isinstance(info.get('final_info'), Mapping):
+        for name, column in self._scalars(info['final_info'], ended).items():
+          known = self._info.get(name, np.full(size, np.nan, np.float32))
+          self._info[name] = np.where(ended, column, known)
+    self._shown = jax.tree_util.tree_map(
+      lambda new, old: np.where(
+        is_live.reshape(-1, *(1,) * (new.ndim - 1)), new, old
+      ),
+      shown,
+      self._shown,
+    )
+    self._is_live = is_live & ~ended
+    shape = self._batch_shape
+    self._truncated = (is_live & truncated & ~terminated).reshape(shape)
+    return (
+      self._shaped(self._shown),
+      np.where(is_live, reward, np.float32(0)).reshape(shape),
+      (is_live & ~terminated).astype(np.float32).reshape(shape),
+    )
+
+  def close(self) -> None:
+    """Closes the user's environments; they cannot be used afterwards."""
+    self._vector.close()
+
+  def _make_vector(self, size: int) -> None:
+    """Has a vectorised environment of so many rollouts."""
+    if self._vector is not None:
+      if self._vector.num_envs == size:
+        return
+      self._vector.close()
+    self._vector = vector = self._factory(size)
+    if getattr(vector, 'num_envs', None) != size:
+      raise ValueError(
+        f'factory: it returned {vector!r}, need a gymnasium.vector.VectorEnv '
+        f'of {size} environments.'
+      )
+    mode = vector.metadata.get('autoreset_mode')
+    self._mode = getattr(mode, 'value', mode)
+    if self._mode not in (NEXT_STEP, SAME_STEP, DISABLED):
+      raise ValueError(
+        f"{vector!r}: metadata['autoreset_mode'] is {mode!r}, need one of "
+        'gymnasium.vector.AutoresetMode.'
+      )
+    parts = getattr(vector.unwrapped, 'envs', None)
+    if parts is not None:
+      sharing.check_apart(parts, self._factory)
+
+  def _give_tasks(self, tasks: list[types.PyTree]) -> None:
+    if callable(self._set_tasks):
+      self._set_tasks(self._vector, tasks)
+      return
+    if not hasattr(self._vector, 'set_attr'):
+      raise ValueError(
+        f'set_tasks: got {self._set_tasks!r}, but {self._vector!r} has no '
+        'set_attr; need a function of it and a list of tasks.'
+      )
+    self._vector.set_attr(self._set_tasks, tasks)
+
+  def _checked(self, observation: Any) -> Any:
+    return checking.observation(
+      spaces.to_ours(observation, self._observation_space),
+      self._observation_spec,
+      self._vector,
+      (len(self._is_live),),
+      self._is_live,
+    )
+
+  def _finals(self, shown: Any, info: Mapping, ended: np.ndarray) -> Any:
+    """Replaces the first observations of new episodes by the last of old."""
+    finals = info.get('final_obs')
+    if finals is None:
+      raise ValueError(
+        f"{self._vector!r}: its info has no 'final_obs', which the autoreset "
+        'mode SAME_STEP needs.'
+      )
+    structure = jax.tree_util.tree_structure(shown)
+    rows = jax.tree_util.tree_leaves(shown)
+    for i in np.flatnonzero(ended):
+      final = checking.observation(
+        spaces.to_ours(finals[i], self._observation_space),
+        self._observation_spec,
+        self._vector,
+      )
+      for row, leaf in zip(rows, jax.tree_util.tree_leaves(final), strict=True):
+        row[i] = leaf
+    return structure.unflatten(rows)
+
+  def _scalars(self, info: Mapping, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """Columns of numbers, NaN in other rows and where they are not given."""
+    columns = {}
+    for name, value in info.items():
+      is_column = isinstance(value, np.ndarray) and value.shape == rows.shape
+      if not is_column or not checking.is_real(value.dtype):
+        continue
+      if name.startswith('_') and name[1:] in info:
+        continue  # Says which rows another column has.
+      has = rows & np.asarray(info.get(f'_{name}', True), bool)
+      columns[name] = np.where(has, value, np.nan).astype(np.float32)
+    return columns
+
+  def _shaped(self, rows: Any) -> Any:
+    """Copies `[G, B, ...]`."""
+    return jax.tree_util.tree_map(
+      lambda x: x.reshape(*self._batch_shape, *x.shape[1:]).copy(), rows
+    )
