@@ -113,6 +113,7 @@ class Trainer:
     self.iteration += 1
     metrics = self._returns.get_metrics()
     self.environment_steps += metrics.pop('environment_steps')
+    metrics.pop('episode_return')  # Over all stages; theirs are there.
     self._done = self._state()
     learner_row = self._learner_rows.take_mean()
     for name in ('steps', 'walltime'):
