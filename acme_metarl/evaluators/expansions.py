@@ -208,6 +208,10 @@ def loaded_dice(
   V̂_t = r_t + γ_t V̂_{t+1} + (ρ_t − 1)(Ĝ_t + κ_t γ_t C_{t+1} − v(x_t)),
   C_t = (ρ_t − 1) A_t + κ_t γ_t ρ_t C_{t+1}, C_T = 0, A_t = Ĝ_t − v(x_t).
 
+  As one sum, V̂_0 = Ĝ_0 + Σ_t (γ_0 … γ_{t-1}) D_t (ρ_t − 1) A_t, where
+  D_{t+1} = 1 − κ_t + κ_t ρ_t D_t, D_0 = 1: κ is to the past what λ is to the
+  future, and D_t mixes the products of the last 0, 1, 2, … ratios.
+
   κ = 1 is `doubly_robust`, κ = 0 `lvc`. On the behaviour policy gradient and
   Hessian are those of the objective of the paper,
   Σ_t (γ_0 … γ_{t-1}) (□(w_t) − □(w_t − log π_t)) A_t with
@@ -256,6 +260,9 @@ def loaded_dice(
   """
   stop = input_checks.boolean('stop_target_gradients', stop_target_gradients)
   args = v_tm1, v_t, r_t, discount_t, rho_tm1
+  input_checks.mixing(
+    'causal_lambda', causal_lambda, jnp.result_type(float), np.size(r_t)
+  )
   if (
     not stop
     and input_checks.is_one(lambda_)

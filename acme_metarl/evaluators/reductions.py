@@ -21,6 +21,9 @@ _NEEDS = 'a floating-point array of shape [..., T]'
 # rows 1e-5. Rounding alone stays below 1e-6. What actions do is seldom below
 # 1e-3 of the return.
 _SMALLEST_SPREAD = 1e-4
+# Units of rounding by which v + A of equal returns may differ. Up to T = 4000,
+# with 10 rollouts and a fitted critic in float32, 4 were the most.
+_ROUNDING = 16
 
 
 class Reduction(Protocol):
@@ -229,8 +232,7 @@ def _equal_between_rollouts(
   size = jnp.max(jnp.abs(jnp.where(mask == 0, 0.0, v_tm1))) + jnp.max(
     jnp.abs(returns)
   )
-  # A sum over the row rounds once a step.
-  rounding = length * jnp.finfo(returns.dtype).eps * size
+  rounding = _ROUNDING * jnp.finfo(returns.dtype).eps * size
   return jnp.any(together) & (difference <= rounding)
 
 
