@@ -29,81 +29,20 @@ no such pool, so several runs are best given a process and a core each, as
 """
 
 from collections.abc import Sequence
-import sys
 
-from absl import app, flags
-
-from acme_metarl import presets
-from acme_metarl.launchers.benchmarks import meta_update_timing
-from acme_metarl.launchers.runs import host_devices, outputs
-
-_FLAGS = flags.FLAGS
-flags.DEFINE_enum(
-  'algorithm',
-  'promp_taypo2',
-  [name for name in presets.names() if name.startswith('promp')],
-  'Preset whose update is timed.',
-)
-flags.DEFINE_integer('num_tasks', 40, 'Tasks, G.', lower_bound=1)
-flags.DEFINE_integer('num_rollouts', 20, 'Rollouts, B.', lower_bound=1)
-flags.DEFINE_integer('horizon', 100, 'Steps of a rollout, T.', lower_bound=1)
-flags.DEFINE_integer('num_inner_steps', 1, 'K.', lower_bound=1)
-flags.DEFINE_integer('num_epochs', 5, 'Outer epochs.', lower_bound=1)
-flags.DEFINE_integer(
-  'observation_size', 2, 'Elements of an observation.', lower_bound=1
-)
-flags.DEFINE_integer(
-  'action_size', 2, 'Dimensions of an action.', lower_bound=1
-)
-flags.DEFINE_integer(
-  'chunk_size',
-  None,
-  'Tasks at once on each device; by default what suits the backend.',
-  lower_bound=1,
-)
-flags.DEFINE_integer(
-  'num_devices',
-  None,
-  'CPU devices that share the tasks; by default one per core.',
-)
-flags.DEFINE_integer('num_turns', 10, 'Timed runs of each.', lower_bound=1)
-flags.DEFINE_string('output', '', 'Directory for results.json; none if empty.')
+from acme_metarl.launchers.benchmarks import benchmark, meta_update_timing
 
 
-def main(argv: Sequence[str]) -> None:
-  try:
-    if len(argv) > 1:
-      raise ValueError(f'unexpected argument {argv[1]!r}; use flags only.')
-    host_devices.set_up(_FLAGS.num_devices, _FLAGS.num_tasks)
-    directory = None
-    if _FLAGS.output:
-      directory = outputs.writable_directory(_FLAGS.output)
-  except ValueError as error:
-    sys.exit(f'benchmark_meta_update: {error}')
-  config = presets.make(
-    _FLAGS.algorithm,
-    num_tasks=_FLAGS.num_tasks,
-    num_rollouts=_FLAGS.num_rollouts,
-    horizon=_FLAGS.horizon,
-    num_inner_steps=_FLAGS.num_inner_steps,
-    num_outer_epochs=_FLAGS.num_epochs,
-    chunk_size=_FLAGS.chunk_size,
+def main(argv: Sequence[str] | None = None) -> None:
+  """Measures what flags ask for, this process's by default."""
+  benchmark.main(
+    'benchmark_meta_update',
+    __doc__,
+    meta_update_timing.Config(),
+    meta_update_timing.measure,
+    argv,
   )
-  problem = meta_update_timing.make_problem(
-    config, _FLAGS.observation_size, _FLAGS.action_size
-  )
-  report = meta_update_timing.measure(problem, _FLAGS.num_turns)
-  print(meta_update_timing.table(report, problem))
-  if directory is not None:
-    results = {'config': config.to_dict(), **report._asdict()}
-    try:
-      outputs.write_json(directory / 'results.json', results)
-    except OSError as error:
-      sys.exit(
-        f'benchmark_meta_update: cannot write to {str(directory)!r} '
-        f'({error.strerror}).'
-      )
 
 
 if __name__ == '__main__':
-  app.run(main)
+  main()

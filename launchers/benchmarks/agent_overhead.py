@@ -70,6 +70,7 @@ class Config:
 
   def __post_init__(self):
     benchmark.check_positive(self, 'num_turns')
+    benchmark.check_names('algorithm', [self.algorithm], presets.names())
     _ = self.run_config  # Refuses what there is not.
 
   @property

@@ -12,6 +12,7 @@ from typing import Any
 
 import psutil
 
+from acme_metarl import presets
 from acme_metarl.launchers.benchmarks import benchmark
 from acme_metarl.launchers.runs import checkpointing, tables
 from acme_metarl.launchers.runs import config as run_config
@@ -45,6 +46,7 @@ class Config:
 
   def __post_init__(self):
     benchmark.check_positive(self, 'num_actors')
+    benchmark.check_names('algorithm', [self.algorithm], presets.names())
     if self.minutes <= 0:
       raise ValueError(f'minutes: got {self.minutes}, need more than 0.')
 
@@ -63,10 +65,11 @@ def measure(config: Config) -> Iterator[benchmark.Row]:
   """Yields rows, number of actors by number of actors."""
   for number in config.num_actors:
     measured = run(config.flags(number), config.minutes * 60)
-    yield from _rows(f'{number} actors', measured)
+    yield from rows_of(f'{number} actors', measured)
 
 
-def _rows(case: str, measured: 'Measurement') -> Iterator[benchmark.Row]:
+def rows_of(case: str, measured: 'Measurement') -> Iterator[benchmark.Row]:
+  """Yields what was measured, what can be so by the iteration."""
   for name, seconds in (
     ('an iteration', measured.seconds / measured.iterations),
     ('learning, in an iteration', measured.learning_seconds),

@@ -56,6 +56,7 @@ class Config:
     if self.parts is not None:
       benchmark.check_names('parts', self.parts, PARTS)
     benchmark.check_names('environments', self.environments, _NAMES)
+    benchmark.check_names('algorithm', [self.algorithm], presets.names())
     benchmark.check_positive(
       self, 'task_counts', 'num_seeds', 'num_turns', 'time_limit'
     )

@@ -1,6 +1,5 @@
 """Tests of the evaluators' benchmark: what it compares, and as a command."""
 
-import csv
 import json
 
 import jax
@@ -29,20 +28,8 @@ def test_the_two_ways_compared_are_the_same_function(order):
     np.testing.assert_allclose(ways[0](weight), ways[1](weight), atol=1e-5)
 
 
-def test_the_sentence_about_the_switch():
-  row = evaluator_timing.Row('', '', 'gradient', 0, 7, 0.0, 0.0, 0.0)
-  rows = [
-    row._replace(name='triangle', length=length, ratio=ratio)
-    for length, ratio in ((5, 0.5), (20, 0.9), (100, 3.0), (400, 0.9))
-  ]
-  (sentence,) = evaluator_timing.switch_sentences(rows)
-  assert 'N = 7, gradient: ' in sentence and 'up to T = 20;' in sentence
-  (sentence,) = evaluator_timing.switch_sentences(rows[2:])
-  assert 'at none of these T' in sentence
-
-
-def test_tables_are_printed_and_written(tmp_path, run_launcher):
-  out, _ = run_launcher(
+def test_every_combination_has_its_rows(call_main):
+  out, _ = call_main(
     _NAME,
     '--lengths=2,3',
     '--orders=2',
@@ -50,30 +37,43 @@ def test_tables_are_printed_and_written(tmp_path, run_launcher):
     '--max_steps=6',
     '--num_features=2',
     '--rounds=1',
-    f'--output={tmp_path}/here',
+    '--json',
   )
-  assert 'triangular products are faster' in out
-  rows = json.loads((tmp_path / 'here' / 'results.json').read_text())
-  assert len(rows) == 2 * (6 * 3 + 2 * 2)
-  assert {row['num_trajectories'] for row in rows} == {2}
-  assert {row['length'] for row in rows} == {2, 3}
-  first, second = rows[0], rows[3]
-  assert (first['name'], second['name']) == ('taylor_1', 'taylor_2')
-  assert first['ratio'] == 1.0
-  assert second['ratio'] == pytest.approx(
-    second['milliseconds'] / first['milliseconds']
-  )
-  with (tmp_path / 'here' / 'results.csv').open() as file:
-    assert len(list(csv.DictReader(file))) == len(rows)
-
-
-def test_a_mistake_ends_with_a_sentence(refusals):
-  mistakes = {
-    '--orders=1,zwei': '--orders needs integers',
-    '--lengths=0': '--lengths needs integers of at least 1',
-    '--max_steps=1': 'raise it or ask for less',
-    '--output=/proc/nowhere': 'cannot write',
+  rows = json.loads(out)['rows']
+  names = {}
+  for row in rows:
+    names.setdefault(row['case'], []).append(row['name'])
+  evaluators = [
+    'taylor_1',
+    'taylor_2',
+    'importance_sampling',
+    'doubly_robust',
+    'truncated_doubly_robust',
+    'log_likelihood',
+  ]
+  derivatives = ('gradient', 'hessian_vector_product', 'hessian')
+  assert names == {
+    f'T {length}, N 2, {derivative}{order}': (
+      ['recurrence', 'triangle'] if order else evaluators
+    )
+    for length in (2, 3)
+    for order in ('', ', order 2')
+    for derivative in derivatives
+    if not (order and derivative == 'hessian')
   }
-  messages = refusals(_NAME, mistakes)
-  for message, expected in zip(messages, mistakes.values(), strict=True):
-    assert message.startswith(f'{_NAME}: ') and expected in message
+  for row in rows:
+    is_baseline = row['name'] in ('taylor_1', 'recurrence')
+    assert (row['ratio'] == 1.0) == is_baseline
+    assert row['value'] > 0 and row['compilation'] > 0
+
+
+_MISTAKES = {
+  '--orders=1,zwei': 'flag --orders=1,zwei: need whole numbers',
+  '--lengths=0': 'lengths: got (0,), need at least 1',
+  '--max_steps=1': 'no combination of --lengths and --num_trajectories',
+}
+
+
+@pytest.mark.parametrize('mistake', _MISTAKES)
+def test_a_mistake_ends_with_a_sentence(refused, mistake):
+  assert refused(_NAME, mistake).startswith(_MISTAKES[mistake])

@@ -1,43 +1,34 @@
 """Tests of the benchmark's arithmetic, and of it as its user runs it."""
 
-import csv
 import json
-import pathlib
-import subprocess
-import sys
 import time
 
 import pytest
 
-import acme_metarl
 from acme_metarl import environments
 from acme_metarl.launchers.benchmarks import (
+  on_device,
   on_device_iteration,
   on_device_throughput,
 )
 
+_NAME = 'benchmark_on_device'
+_SMALL = (
+  '--num_tasks=2',
+  '--num_rollouts=3',
+  '--horizon=4',
+  '--num_turns=2',
+)
 
-def _run(*flags):
-  return subprocess.run(
-    [
-      sys.executable,
-      '-m',
-      'acme_metarl.launchers.benchmark_on_device',
-      '--num_tasks=2',
-      '--num_rollouts=3',
-      '--horizon=4',
-      '--num_turns=2',
-      *flags,
-    ],
-    cwd=pathlib.Path(acme_metarl.__file__).parents[1],
-    capture_output=True,
-    text=True,
-    check=False,
-  )
+
+def _config(num_tasks, num_rollouts, horizon):
+  return on_device.Config(
+    num_tasks=num_tasks, num_rollouts=num_rollouts, horizon=horizon
+  ).algorithm_config
 
 
 def test_an_iterations_operations_are_those_of_its_products():
-  config = on_device_throughput.make_config('promp_taypo2', 3, 10, 20)
+  config = _config(3, 10, 20)
   environment = environments.make('navigation_2d')
   flops = on_device_iteration.iteration_flops(config, environment)
   # One forward pass of the policy at every step; the products dominate.
@@ -55,7 +46,7 @@ def test_an_iterations_operations_are_those_of_its_products():
 def test_what_would_be_late_is_left_out():
   rows = list(
     on_device_throughput.measure_environments(
-      on_device_throughput.make_config('promp_taypo2', 2, 2, 3),
+      _config(2, 2, 3),
       ['ant_goal'],
       [2, 4],
       num_turns=1,
@@ -67,37 +58,58 @@ def test_what_would_be_late_is_left_out():
   assert all(row.value is None and 'no time left' in row.unit for row in rows)
 
 
-def test_numbers_are_printed_and_written(tmp_path):
-  process = _run(
-    '--parts=tabular,environments',
+def test_numbers_of_the_parts(call_main):
+  out, _ = call_main(
+    _NAME,
+    *_SMALL,
+    '--parts=tabular,environments,seeds',
     '--environments=navigation_2d',
     '--task_counts=2',
-    f'--output={tmp_path}/results',
+    '--num_seeds=2',
+    '--json',
   )
-  assert process.returncode == 0, process.stderr
-  rows = json.loads((tmp_path / 'results' / 'results.json').read_text())
-  by_name = {(row['part'], row['quantity']): row for row in rows}
-  assert {part for part, _ in by_name} == {'tabular', 'environments'}
-  iteration = by_name['environments', 'an iteration']
-  steps = by_name['environments', 'steps']
+  rows = {row['name']: row for row in json.loads(out)['rows']}
+  assert list(rows) == [
+    'meta-training',
+    'its random numbers alone',
+    'vmap',
+    'one by one',
+    'an iteration',
+    'steps',
+  ]
+  iteration, steps = rows['an iteration'], rows['steps']
+  assert iteration['case'] == 'navigation_2d 2x3x4x2'
   assert steps['value'] == pytest.approx(2 * 3 * 4 * 2 / iteration['value'])
   assert steps['target'] == '>= 240000'
   assert steps['is_met'] == (steps['value'] >= 240_000)
-  with (tmp_path / 'results' / 'results.csv').open() as file:
-    assert len(list(csv.DictReader(file))) == len(rows)
-  for row in rows:
-    assert row['quantity'] in process.stdout
+  assert rows['vmap']['case'] == '2 seeds, navigation_2d 2x3x4x2'
+  assert rows['vmap']['target'] == '<= 1'
+  assert rows['meta-training']['unit'] == 'steps/s'
 
 
-@pytest.mark.parametrize(
-  ('flag', 'sentence'),
-  [
-    ('--parts=naps', '--parts names naps; it needs some of navigation'),
-    ('--task_counts=4,-1', "--task_counts: got '4,-1'"),
-  ],
-)
-def test_a_mistake_ends_with_a_sentence(flag, sentence):
-  process = _run(flag)
-  assert process.returncode == 1
-  last = process.stderr.strip().splitlines()[-1]
-  assert last.startswith(f'benchmark_on_device: {sentence}')
+def test_navigation_is_beside_its_operations(call_main):
+  out, _ = call_main(_NAME, *_SMALL, '--parts=navigation', '--json')
+  rows = {row['name']: row for row in json.loads(out)['rows']}
+  operations = [
+    row['value'] for name, row in rows.items() if name.endswith('operations')
+  ]
+  assert len(operations) == 2
+  for name, row in rows.items():
+    if row['unit'] == 'Gflop/s':  # Of the same two turns, so nearly the same.
+      seconds = rows['whole iteration']['value']
+      ratio = seconds * row['value'] / sum(operations)
+      assert 0.2 < row['ratio'] / ratio < 5, name
+
+
+_MISTAKES = {
+  '--parts=naps': '--parts names naps; it needs some of navigation',
+  '--parts=': '--parts names nothing',
+  '--task_counts=4,-1': 'task_counts: got (4, -1), need at least 1.',
+  '--horizon=1': 'horizon: got 1, need at least 2.',
+  '--algorithm=x': '--algorithm names x; it needs some of trpo_maml',
+}
+
+
+@pytest.mark.parametrize('mistake', _MISTAKES)
+def test_a_mistake_ends_with_a_sentence(refused, mistake):
+  assert refused(_NAME, mistake).startswith(_MISTAKES[mistake])

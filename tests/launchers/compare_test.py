@@ -97,7 +97,7 @@ _MISTAKES = {
   '--algorithms=promp,promp': 'promp is there twice',
   '--algorithms=promp:reuze=2': 'no such field',
   '--algorithms=promp:reuse=many': 'flag --reuse=many: need a whole number',
-  '--algorithms=promp:num_outer_epochs=x': 'need int',
+  '--algorithms=promp:num_outer_epochs=x': 'need a whole number',
   '--environments=navigation_3d': 'navigation_2d, tabular_mdp',
   '--environments=navigation_2d,navigation_2d': 'is there twice',
   '--environment_options={"size": 3}': 'no option size',

@@ -12,13 +12,31 @@ def test_a_products_operations_are_counted():
   assert timing.count_flops(jnp.dot, *shapes) == 2 * 9 * 5 * 7
 
 
-def test_turns_alternate():
+def test_turns_alternate_and_their_order_does():
   calls = []
-  seconds = timing.take_turns(
-    {'a': lambda: calls.append('a'), 'b': lambda: calls.append('b')}, 2
-  )
-  assert calls == ['a', 'b'] * 3  # The first turn is not timed.
-  assert {name: len(x) for name, x in seconds.items()} == {'a': 2, 'b': 2}
+  functions = {'a': lambda: calls.append('a'), 'b': lambda: calls.append('b')}
+  seconds = timing.take_turns(functions, 3)
+  assert calls == ['a', 'b', 'b', 'a'] * 2  # The first turn is not timed.
+  assert {name: len(x) for name, x in seconds.items()} == {'a': 3, 'b': 3}
+
+
+def test_seconds_are_those_of_the_function(monkeypatch):
+  clock = [0.0]
+  monkeypatch.setattr(timing.time, 'perf_counter', lambda: clock[0])
+
+  def lasts(seconds):
+    def function():
+      clock[0] += seconds
+
+    return function
+
+  functions = {'a': lasts(2.0), 'b': lasts(5.0)}
+  taken = timing.take_turns(functions, 2)
+  np.testing.assert_array_equal(taken['a'], [2.0, 2.0])
+  np.testing.assert_array_equal(taken['b'], [5.0, 5.0])
+  # After 14 seconds it is enough; the warming up does not count.
+  assert timing.take_turns(functions, 9, max_seconds=13.0)['a'].size == 2
+  assert timing.take_turns(functions, 9, max_seconds=0.0)['a'].size == 1
 
 
 def test_rates_of_products(monkeypatch):
