@@ -6,6 +6,7 @@ import chex
 import distrax
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 # A masked action's log-probability. Its exponential is 0, and unlike -inf it
 # has differences and products.
@@ -37,8 +38,8 @@ class Integers(distrax.Independent):
         the action's shape.
     """
     # Integers are kept as tuples: parameters are what is an array.
-    shape = jnp.shape(minimum)
-    self._minimum = tuple(int(x) for x in jnp.ravel(jnp.asarray(minimum)))
+    shape = np.shape(minimum)
+    self._minimum = tuple(int(x) for x in np.ravel(minimum))
     super().__init__(
       distrax.Categorical(logits=logits), reinterpreted_batch_ndims=len(shape)
     )

@@ -31,8 +31,8 @@ def flatten(observation: chex.ArrayTree, spec: Any = None) -> chex.Array:
     `[..., N]` floats, of the widest floating type among the leaves.
 
   Raises:
-    ValueError: if the structures differ, or one observation has more than one
-      axis.
+    ValueError: if the structures differ, one observation has more than one
+      axis, or no axis and no spec.
   """
   leaves = list(map(jnp.asarray, jax.tree_util.tree_leaves(observation)))
   floats = [x.dtype for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)]
@@ -51,6 +51,12 @@ def flatten(observation: chex.ArrayTree, spec: Any = None) -> chex.Array:
       _to_vector(x, leaf_spec, dtype)
       for x, leaf_spec in zip(leaves, leaf_specs, strict=True)
     ]
+  if not all(x.ndim for x in leaves):
+    raise ValueError(
+      'observation has an array of shape (), whose width nobody knows; pass'
+      ' observation_spec, so that scalars get width 1 and what is discrete'
+      ' becomes one-hot.'
+    )
   leaves = [x.astype(dtype) for x in leaves]
   return leaves[0] if len(leaves) == 1 else jnp.concatenate(leaves, axis=-1)
 

@@ -1,9 +1,9 @@
-"""Policy networks as init/apply pairs over distrax distributions.
+"""Policies as functions over distrax distributions, and what is asked of them.
 
-`make_default` chooses by the specs; `gaussian`, `categorical`, `integers` and
-`tabular` are what there is. Anything else is wrapped: a Haiku function by
-`from_haiku`; a Flax module whose call returns a distribution is
-`types.Policy(module.init, module.apply)`.
+`make_default` chooses a network by the specs; `gaussian`, `categorical`,
+`integers`, `tabular` and, with a memory, `gru` are what there is. Anything else
+is wrapped: a Haiku function by `from_haiku`; a Flax module whose call returns a
+distribution is `types.Policy(module.init, module.apply)`.
 
 A distribution's parameters are the array leaves of the distribution itself
 (distrax distributions are pytrees), so storing behaviour parameters and
@@ -11,268 +11,32 @@ computing Kullback-Leibler divergences need no code for each family.
 """
 
 from collections.abc import Callable, Sequence
-import math
 from typing import Any
 
 import chex
-import distrax
-import haiku as hk
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from acme_metarl import types
-from acme_metarl.meta import distributions, observations
+from acme_metarl.meta import distributions, policy_networks
+
+make_default = policy_networks.make_default
+gaussian = policy_networks.gaussian
+categorical = policy_networks.categorical
+integers = policy_networks.integers
+tabular = policy_networks.tabular
+gru = policy_networks.gru
+from_haiku = policy_networks.from_haiku
+mask_logits = distributions.mask_logits
 
 # (params, observation, action) -> [...] log-probabilities.
 LogProbFn = Callable[[types.PyTree, chex.ArrayTree, chex.Array], chex.Array]
-# A softmax over more integers than these is hardly meant.
-_MOST_VALUES = 256
-
-
-def make_default(
-  action_spec: Any,
-  observation_spec: Any = None,
-  *,
-  hidden_sizes: Sequence[int] = (64, 64),
-  init_log_std: float = 0.0,
-  min_std: float = 1e-6,
-  compute_dtype: Any = None,
-) -> types.Policy:
-  """The policy network that the specs ask for.
-
-  >>> from dm_env import specs
-  >>> policy = make_default(specs.DiscreteArray(3), specs.DiscreteArray(5))
-  >>> params = policy.init(jax.random.PRNGKey(0), jnp.int32(0))
-  >>> policy.apply(params, jnp.array([4, 1])).logits.shape
-  (2, 3)
-
-  Args:
-    action_spec: of one action, `dm_env`'s. With `num_values` it is discrete;
-      bounded integers are independent categoricals, of at most 256 values each;
-      a vector of floats is Gaussian.
-    observation_spec: of one observation, a pytree of such; None if every leaf
-      is a vector of numbers.
-    hidden_sizes: see `gaussian`.
-    init_log_std: see `gaussian`.
-    min_std: see `gaussian`.
-    compute_dtype: see `gaussian`.
-
-  Returns:
-    A policy. What it draws is what `action_spec` says, within its bounds where
-    it is discrete or integer.
-
-  Raises:
-    ValueError: on actions or observations that have no such network.
-  """
-  if observation_spec is not None:
-    observations.check_spec(observation_spec)
-  network = dict(
-    hidden_sizes=hidden_sizes,
-    compute_dtype=compute_dtype,
-    observation_spec=observation_spec,
-  )
-  num_values = getattr(action_spec, 'num_values', None)
-  if num_values is not None:
-    return categorical(num_values, **network)
-  dtype = jnp.dtype(getattr(action_spec, 'dtype', float))
-  if jnp.issubdtype(dtype, jnp.integer):
-    return integers(*_integer_bounds(action_spec), **network)
-  shape = tuple(getattr(action_spec, 'shape', ()))
-  if len(shape) != 1 or not jnp.issubdtype(dtype, jnp.floating):
-    raise ValueError(
-      f'action_spec: an action is {action_spec!r}; the networks of this'
-      ' library know discrete actions, bounded integers, and vectors of floats.'
-      ' Use a policy of your own.'
-    )
-  return gaussian(
-    shape[0], init_log_std=init_log_std, min_std=min_std, **network
-  )
-
-
-def _integer_bounds(spec: Any) -> tuple[np.ndarray, np.ndarray]:
-  """Smallest value and number of values of each dimension of an action."""
-  low, high = getattr(spec, 'minimum', None), getattr(spec, 'maximum', None)
-  if low is not None and high is not None:
-    low, high = (
-      np.broadcast_to(np.asarray(x, np.float64), spec.shape)
-      for x in (low, high)
-    )
-    sizes = high - low + 1
-    if np.all((sizes >= 1) & (sizes <= _MOST_VALUES)):
-      return low.astype(np.int64), sizes.astype(np.int64)
-  raise ValueError(
-    f'action_spec: an action is {spec!r}, integers that are not bounded to at'
-    f' most {_MOST_VALUES} values each. A Gaussian has no density for integers:'
-    ' declare bounds, or let the environment take floats and round them itself.'
-  )
-
-
-def gaussian(
-  action_size: int,
-  hidden_sizes: Sequence[int] = (64, 64),
-  init_log_std: float = 0.0,
-  min_std: float = 1e-6,
-  compute_dtype: Any = None,
-  observation_spec: Any = None,
-) -> types.Policy:
-  """A diagonal Gaussian: tanh network for the mean, one log-std a dimension.
-
-  Weights are Xavier-uniform, biases zero. The log-standard-deviation does not
-  depend on the state; it is a parameter like any other, so adaptation changes
-  it too.
-
-  >>> policy = gaussian(action_size=2, init_log_std=-1.)
-  >>> params = policy.init(jax.random.PRNGKey(0), jnp.zeros(3))
-  >>> policy.apply(params, jnp.zeros((5, 3))).mean().shape
-  (5, 2)
-
-  Args:
-    action_size: number of action dimensions.
-    hidden_sizes: units of the hidden layers; `()` for a linear mean.
-    init_log_std: initial log-standard-deviation.
-    min_std: the standard deviation never gets below this.
-    compute_dtype: of the network's products and activations, for example
-      'bfloat16'; parameters, distribution and log-probabilities stay in the
-      observation's dtype, which is the default.
-    observation_spec: of one observation, see `observations.flatten`.
-
-  Returns:
-    A policy; observations are `[..., n]`, or a pytree of such arrays, which
-    are concatenated.
-  """
-
-  def forward(observation):
-    x = observations.flatten(observation, observation_spec)
-    mean = _network(x, hidden_sizes, action_size, compute_dtype)
-    return _gaussian_head(mean, init_log_std, min_std)
-
-  return from_haiku(forward)
-
-
-def categorical(
-  num_actions: int,
-  hidden_sizes: Sequence[int] = (64, 64),
-  compute_dtype: Any = None,
-  observation_spec: Any = None,
-) -> types.Policy:
-  """A softmax over actions on top of a tanh network.
-
-  >>> policy = categorical(num_actions=2, hidden_sizes=())
-  >>> params = policy.init(jax.random.PRNGKey(0), jnp.zeros(3))
-  >>> policy.apply(params, jnp.zeros((1, 3))).probs.tolist()
-  [[0.5, 0.5]]
-
-  Args:
-    num_actions: number of actions.
-    hidden_sizes: units of the hidden layers; `()` for linear logits.
-    compute_dtype: of the network's products and activations, see `gaussian`.
-    observation_spec: of one observation, see `observations.flatten`.
-
-  Returns:
-    A policy; observations are `[..., n]`, or a pytree of such arrays, which
-    are concatenated.
-  """
-
-  def forward(observation):
-    x = observations.flatten(observation, observation_spec)
-    return distrax.Categorical(
-      logits=_network(x, hidden_sizes, num_actions, compute_dtype)
-    )
-
-  return from_haiku(forward)
-
-
-def integers(
-  minimum: chex.ArrayNumpy,
-  num_values: chex.ArrayNumpy,
-  hidden_sizes: Sequence[int] = (64, 64),
-  compute_dtype: Any = None,
-  observation_spec: Any = None,
-) -> types.Policy:
-  """Independent softmaxes over the integers of a box on top of a tanh network.
-
-  >>> policy = integers(minimum=[0, -1], num_values=[2, 3])
-  >>> params = policy.init(jax.random.PRNGKey(0), jnp.zeros(3))
-  >>> action = policy.apply(params, jnp.zeros((5, 3))).sample(
-  ...     seed=jax.random.PRNGKey(1))
-  >>> action.shape, int(action.min()) >= -1, int(action.max()) <= 1
-  ((5, 2), True, True)
-
-  Args:
-    minimum: smallest value of each dimension, of the action's shape.
-    num_values: how many values each dimension has, of the same shape.
-    hidden_sizes: units of the hidden layers; `()` for linear logits.
-    compute_dtype: of the network's products and activations, see `gaussian`.
-    observation_spec: of one observation, see `observations.flatten`.
-
-  Returns:
-    A policy of `distributions.Integers`.
-  """
-  num_values = np.asarray(num_values)
-  size = int(num_values.max())
-  is_value = np.arange(size) < num_values[..., np.newaxis]
-
-  def forward(observation):
-    x = observations.flatten(observation, observation_spec)
-    logits = _network(x, hidden_sizes, is_value.size, compute_dtype)
-    logits = logits.reshape(logits.shape[:-1] + is_value.shape)
-    if not is_value.all():
-      logits = distributions.mask_logits(logits, is_value)
-    return distributions.Integers(logits, minimum)
-
-  return from_haiku(forward)
-
-
-def tabular(num_states: int, num_actions: int) -> types.Policy:
-  """A table of logits, zero at first: the softmax policy of tabular studies.
-
-  >>> policy = tabular(num_states=3, num_actions=2)
-  >>> params = policy.init(jax.random.PRNGKey(0), jnp.int32(0))
-  >>> policy.apply(params, jnp.array([0, 2])).probs.tolist()
-  [[0.5, 0.5], [0.5, 0.5]]
-
-  Args:
-    num_states: number of states.
-    num_actions: number of actions.
-
-  Returns:
-    A policy; observations are integer states `[...]`, or one-hot (or any other)
-    weights over states `[..., num_states]`.
-  """
-
-  def forward(observation):
-    observation = jnp.asarray(observation)
-    is_state = jnp.issubdtype(observation.dtype, jnp.integer)
-    logits = hk.get_parameter(
-      'logits',
-      (num_states, num_actions),
-      jnp.result_type(float) if is_state else observation.dtype,
-      jnp.zeros,
-    )
-    if is_state:
-      return distrax.Categorical(logits=logits[observation])
-    return distrax.Categorical(logits=observation @ logits)
-
-  return from_haiku(forward)
-
-
-def from_haiku(forward: Callable[[chex.ArrayTree], Any]) -> types.Policy:
-  """Makes a policy of a Haiku function from observation to distribution.
-
-  >>> policy = from_haiku(lambda x: distrax.Categorical(logits=hk.Linear(2)(x)))
-  >>> params = policy.init(jax.random.PRNGKey(0), jnp.zeros(3))
-  >>> policy.apply(params, jnp.zeros((5, 3))).logits.shape
-  (5, 2)
-
-  Args:
-    forward: any batch axes in front of the observation are the distribution's.
-
-  Returns:
-    A policy without a memory.
-  """
-  transformed = hk.without_apply_rng(hk.transform(forward))
-  return types.Policy(init=transformed.init, apply=transformed.apply)
+# Two batch sizes that no other axis is likely to have.
+_BATCH_SIZES = (11, 13)
+_HINT = (
+  ' For a Gaussian use distrax.Independent(distrax.Normal(mean, std), 1), with'
+  ' a std of the shape of the mean.'
+)
 
 
 def unroll(
@@ -377,6 +141,7 @@ def log_prob_fn(policy: types.Policy) -> LogProbFn:
 def distribution_params(distribution: Any) -> tuple[chex.Array, ...]:
   """The parameters of a distribution, as stored with behaviour data.
 
+  >>> import distrax
   >>> normal = distrax.Normal(jnp.zeros(2), jnp.ones(2))
   >>> [x.tolist() for x in distribution_params(normal)]
   [[0.0, 0.0], [1.0, 1.0]]
@@ -394,6 +159,7 @@ def distribution_params(distribution: Any) -> tuple[chex.Array, ...]:
 def with_params(distribution: Any, params: Sequence[chex.Array]) -> Any:
   """The same kind of distribution with other parameters.
 
+  >>> import distrax
   >>> normal = distrax.Normal(jnp.zeros(2), jnp.ones(2))
   >>> with_params(normal, (jnp.ones(2), jnp.ones(2))).mean().tolist()
   [1.0, 1.0]
@@ -421,43 +187,90 @@ def with_params(distribution: Any, params: Sequence[chex.Array]) -> Any:
   )
 
 
-def _gaussian_head(mean, init_log_std, min_std) -> distrax.Distribution:
-  log_std = hk.get_parameter(
-    'log_std',
-    mean.shape[-1:],
-    mean.dtype,
-    hk.initializers.Constant(init_log_std),
+def check_storable(
+  policy: types.Policy, observation: chex.ArrayTree, action_spec: Any = None
+) -> None:
+  """Refuses distributions that cannot be stored with their actions.
+
+  Traces the policy with two batch sizes; computes nothing.
+
+  >>> import distrax
+  >>> def apply(params, observation):
+  ...   return distrax.Normal(observation, jnp.ones(3))
+  >>> policy = types.Policy(lambda key, observation: (), apply)
+  >>> check_storable(policy, jnp.zeros(3))
+  Traceback (most recent call last):
+  ...
+  ValueError: policy: a Normal over a batch of 11 observations has ...
+
+  Args:
+    policy: any policy.
+    observation: an example of one observation, or its specs.
+    action_spec: of one action, whose shape and kind draws must have; None to
+      leave that open.
+
+  Raises:
+    ValueError: says what does not fit, and what to use.
+  """
+  for size in _BATCH_SIZES:
+    _check_batch(policy, observation, action_spec, size)
+
+
+def _check_batch(policy, observation, action_spec, size) -> None:
+  name = 'distribution'
+
+  def draw(key, one, many):
+    nonlocal name
+    params = policy.init(key, one)
+    memory = initial_state(policy, (size,))
+    distribution, _ = act(policy, params, many, memory)
+    name = type(distribution).__name__
+    stored = distribution_params(distribution)
+    if not all(hasattr(x, 'shape') for x in stored):
+      raise ValueError(
+        f'policy: a {name} is no pytree of arrays, and cannot be stored with'
+        ' the actions.' + _HINT
+      )
+    action = distribution.sample(seed=key)
+    return action, distribution.log_prob(action), stored
+
+  one, many = (
+    jax.tree_util.tree_map(
+      lambda x: jax.ShapeDtypeStruct((*batch, *x.shape), x.dtype),  # noqa: B023
+      observation,
+    )
+    for batch in ((), (size,))
   )
-  std = jnp.exp(jnp.maximum(log_std, math.log(min_std)))
-  normal = distrax.Normal(mean, jnp.broadcast_to(std, mean.shape))
-  return distrax.Independent(normal, reinterpreted_batch_ndims=1)
+  key = jax.random.PRNGKey(0)
+  action, log_prob, stored = jax.eval_shape(draw, key, one, many)
+  start = f'policy: a {name} over a batch of {size} observations has'
+  if log_prob.shape != (size,):
+    raise ValueError(
+      f'{start} log-probabilities of shape {log_prob.shape}, not {(size,)}.'
+      + _HINT
+    )
+  for x in stored:
+    if x.shape[:1] != (size,):
+      raise ValueError(
+        f'{start} a parameter of shape {x.shape}, without the batch axis, and'
+        ' cannot be stored with the actions.' + _HINT
+      )
+  if action_spec is not None:
+    _check_action(action, action_spec, start, size)
 
 
-def _network(
-  x: chex.Array,
-  hidden_sizes: Sequence[int],
-  output_size: int,
-  compute_dtype: Any,
-) -> chex.Array:
-  """A tanh network with Xavier-uniform weights, in the input's dtype."""
-  dtype = x.dtype
-  if isinstance(compute_dtype, str):
-    # NumPy's 'bfloat16' becomes TensorFlow's own once that is loaded.
-    compute_dtype = getattr(jnp, compute_dtype)
-  x = x.astype(compute_dtype or dtype)
-  xavier = hk.initializers.VarianceScaling(1.0, 'fan_avg', 'uniform')
-
-  def create(next_creator, shape, _, init, context):
-    del context
-    return next_creator(shape, dtype, init)
-
-  def read(next_getter, parameter, context):
-    del context
-    return next_getter(parameter).astype(x.dtype)
-
-  # Parameters keep their precision where the products have less.
-  with hk.custom_creator(create), hk.custom_getter(read):
-    for size in hidden_sizes:
-      x = jnp.tanh(hk.Linear(size, w_init=xavier)(x))
-    x = hk.Linear(output_size, w_init=xavier)(x)
-  return x.astype(dtype)
+def _check_action(action, action_spec, start, size) -> None:
+  shape = (size, *action_spec.shape)
+  if action.shape != shape:
+    raise ValueError(
+      f'{start} draws of shape {action.shape}, but action_spec needs {shape}.'
+    )
+  is_integer = hasattr(action_spec, 'num_values') or jnp.issubdtype(
+    action_spec.dtype, jnp.integer
+  )
+  if is_integer and not jnp.issubdtype(action.dtype, jnp.integer):
+    raise ValueError(
+      f'{start} draws of {action.dtype}, but actions are integers'
+      f' ({action_spec!r}); rounded, they would not be the actions of their'
+      ' log-probabilities. Use policies.make_default or policies.integers.'
+    )

@@ -1,7 +1,5 @@
 """Policies: densities, initialisation, parameters, foreign networks."""
 
-import doctest
-
 import distrax
 from dm_env import specs
 import haiku as hk
@@ -12,7 +10,7 @@ import numpy as np
 import pytest
 
 from acme_metarl import types
-from acme_metarl.meta import distributions, observations, policies
+from acme_metarl.meta import policies
 
 
 def _leaves(params):
@@ -357,8 +355,44 @@ def test_masked_actions_work_in_derivatives_of_every_mode():
   )
 
 
-@pytest.mark.parametrize('module', [policies, distributions, observations])
-def test_examples(module, _float64):
-  with jax.experimental.disable_x64():
-    result = doctest.testmod(module)
-  assert result.attempted and not result.failed
+class TestCheckStorable:
+  def _check(self, apply, size=3, **kwargs):
+    policy = types.Policy(lambda key, observation: (), apply)
+    policies.check_storable(policy, jnp.zeros(size), **kwargs)
+
+  def test_takes_what_the_library_makes(self):
+    policies.check_storable(policies.gaussian(2, (4,)), jnp.zeros(3))
+    spec = specs.BoundedArray((2,), np.int32, 0, 3)
+    for policy in (policies.make_default(spec), policies.gru(spec)):
+      policies.check_storable(policy, specs.Array((3,), np.float32), spec)
+
+  def test_refuses_a_normal_without_independent(self):
+    with pytest.raises(ValueError, match=r'Normal.*\(11, 3\).*Independent'):
+      self._check(lambda _, x: distrax.Normal(x, jnp.ones(3)))
+
+  @pytest.mark.parametrize('size', [3, 11, 13])
+  def test_refuses_a_parameter_without_the_batch_axis(self, size):
+    """Also where one batch happens to be as large as the action."""
+    with pytest.raises(ValueError, match='without the batch axis'):
+      self._check(
+        lambda _, x: distrax.Independent(distrax.Normal(x, jnp.ones(size)), 1),
+        size,
+      )
+
+  def test_refuses_a_multivariate_normal(self):
+    with pytest.raises(ValueError, match='MultivariateNormalDiag.*Independent'):
+      self._check(
+        lambda _, x: distrax.MultivariateNormalDiag(x, jnp.ones_like(x))
+      )
+
+  def test_refuses_floats_where_actions_are_integers(self):
+    with pytest.raises(ValueError, match='actions are integers'):
+      policies.check_storable(
+        policies.gaussian(2), jnp.zeros(3), specs.Array((2,), np.int32)
+      )
+
+  def test_refuses_actions_of_another_shape(self):
+    with pytest.raises(ValueError, match=r'\(11, 2\).*\(11, 3\)'):
+      policies.check_storable(
+        policies.gaussian(2), jnp.zeros(3), specs.Array((3,), np.float32)
+      )
