@@ -288,7 +288,9 @@ class OuterLoop:
     )
     return state, {
       'objective': jnp.mean(returns),
-      'meta_gradient_norm': optax.global_norm(gradient),
+      'meta_gradient_norm': jnp.sqrt(
+        optax.tree_utils.tree_vdot(gradient, gradient)
+      ),
       'num_skipped': state.num_skipped,
     }
 

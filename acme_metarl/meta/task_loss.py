@@ -239,15 +239,8 @@ def masked_kl(old: Any, new: Any, mask: chex.Array) -> chex.Array:
   >>> old, new = distrax.Normal(jnp.zeros(2), 1.0), distrax.Normal(1.0, 1.0)
   >>> float(masked_kl(old, new, jnp.array([1.0, 0.0])))
   0.5
-
-  What rounding of the parameters gives (their relative error squared) is no
-  divergence, nor has it a gradient: an optimiser that divides by the size of
-  its gradients would follow it where there is nothing else.
   """
-  divergence = old.kl_divergence(new)
-  rounding = 64 * jnp.finfo(divergence.dtype).eps ** 2
-  divergence = jnp.where(jnp.abs(divergence) <= rounding, 0.0, divergence)
-  return reductions.masked_mean(divergence, mask)
+  return reductions.masked_mean(old.kl_divergence(new), mask)
 
 
 def emaml_weights(stages: types.Prepared, reward: chex.Array) -> chex.Array:

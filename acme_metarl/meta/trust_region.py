@@ -111,7 +111,7 @@ def trust_region(
     )
     is_usable = (curvature > 0) & jnp.isfinite(curvature) & jnp.isfinite(loss)
     # Without a gradient there is nothing to do, and nothing wrong.
-    is_at_rest = optax.global_norm(gradient) == 0
+    is_at_rest = optax.tree_utils.tree_vdot(gradient, gradient) == 0
     longest = jnp.sqrt(2 * max_kl / jnp.where(is_usable, curvature, 1.0))
 
     def candidate(scale):

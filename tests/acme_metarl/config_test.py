@@ -47,7 +47,7 @@ AlgorithmConfig = config.AlgorithmConfig
     (dict(normalize_advantages='false'), 'must be True or False'),
     (dict(adaptive_inner_kl=1), 'must be True or False'),
     (dict(num_rollouts=1), 'Use at least 2 rollouts'),
-    (dict(inner_differentiation='forward'), 'must be one of reverse, mixed'),
+    (dict(inner_differentiation='forward'), 'must be one of auto, reverse, mixed'),
     (dict(inner_loop=3), 'must be a function of'),
     (
       dict(learned_evaluator_options={'order': 0.5}),

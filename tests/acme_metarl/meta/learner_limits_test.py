@@ -107,12 +107,11 @@ def test_unusable_curvature_is_counted():
   )
 
 
-@pytest.mark.parametrize('name', presets.names())
+# Evolution strategies need trials of their own.
+@pytest.mark.parametrize('name', sorted(set(presets.names()) - {'es_maml'}))
 @pytest.mark.parametrize('reward', [0.0, -1.0])
 def test_equal_rewards_teach_exactly_nothing(name, reward):
   """With reward −1 and discount 1 a baseline of time explains all but noise."""
-  if name == 'es_maml':
-    pytest.skip('Evolution strategies need trials of their own.')
 
   def change(trials):
     discount = jnp.ones_like(trials.discount).at[..., -1].set(0.0)

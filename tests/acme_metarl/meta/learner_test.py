@@ -94,9 +94,7 @@ class TestAdaptation:
     @jax.vmap
     def adapt(stage):
       prepared = learner.prepare(params, stage)
-      return learner.update_inner(
-        params, *learner.init_inner(params), prepared
-      )
+      return learner.update_inner(params, *learner.init_inner(params), prepared)
 
     together = adapt(first_stages)
     reverse = adapt(_task(first_stages, slice(None, None, -1)))
@@ -213,7 +211,7 @@ def test_chunks_do_not_change_the_numbers(name, chunk_size):
     _assert_close(actual, expected, rtol=1e-7, atol=1e-11)
 
 
-@pytest.mark.parametrize('name', presets.names())
+@pytest.mark.parametrize('name', sorted(set(presets.names()) - {'es_maml'}))
 def test_every_preset_learns_from_one_batch(name):
   """In its own terms: the loss falls, and the numbers fit together."""
   learner = _learner(name)
