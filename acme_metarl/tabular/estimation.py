@@ -14,8 +14,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from acme_metarl import evaluators as evaluators_lib
-from acme_metarl.evaluators import ratios
+from acme_metarl.evaluators import protocols, ratios
 from acme_metarl.tabular import mdp as mdp_lib
 from acme_metarl.tabular import sampling
 
@@ -35,7 +34,7 @@ class Derivatives(NamedTuple):
 
 
 def estimate_derivatives(
-  evaluators: Sequence[evaluators_lib.Evaluator],
+  evaluators: Sequence[protocols.Evaluator],
   mdp: mdp_lib.TabularMDP,
   logits: chex.Array,
   behaviour: chex.Array,
@@ -65,20 +64,27 @@ def estimate_derivatives(
   if weights is None:
     weights = jnp.full(states.shape[:1], 1.0 / states.shape[0], logits.dtype)
   log_prob = mdp_lib.log_prob(logits, states, trajectories.actions)
-  behaviour_log_prob = jnp.log(behaviour)[states, trajectories.actions]
-  inputs = (
-    critic[states],
-    critic[trajectories.states[:, 1:]],
-    trajectories.rewards,
-    mdp.discount * trajectories.discounts,
+  data = types.Prepared(
+    observation=(),
+    action=(),
+    v_tm1=critic[states],
+    v_t=critic[trajectories.states[:, 1:]],
+    r_t=trajectories.rewards,
+    discount_t=mdp.discount * trajectories.discounts,
+    advantage=(),
+    mask=None,
+    behaviour_log_prob=jnp.log(behaviour)[states, trajectories.actions],
   )
 
-  def derivatives(log_prob, behaviour_log_prob, *inputs):
+  def derivatives(log_prob, data):
     """Value [E], gradient [T, E] and Hessian [T, T, E] of one trajectory."""
+    batch = jax.tree.map(lambda x: x[jnp.newaxis], data)
 
     def values(log_prob):
-      rho = ratios.importance_ratios(log_prob, behaviour_log_prob)
-      return [evaluate(*inputs, rho)[0] for evaluate in evaluators]
+      return [
+        evaluators_lib.reduced_estimate(log_prob[jnp.newaxis], batch, evaluate)
+        for evaluate in evaluators
+      ]
 
     by_evaluator = [
       _value_and_derivatives(lambda x, i=i: values(x)[i], log_prob)
@@ -86,9 +92,7 @@ def estimate_derivatives(
     ]
     return [jnp.stack(x, -1) for x in zip(*by_evaluator, strict=True)]
 
-  value, gradient, hessian = jax.vmap(derivatives)(
-    log_prob, behaviour_log_prob, *inputs
-  )
+  value, gradient, hessian = jax.vmap(derivatives)(log_prob, data)
   table_size = logits.size
   entry = states * logits.shape[1] + trajectories.actions  # [N, T] of [X * A]
   pair = entry[:, :, None] * table_size + entry[:, None, :]
