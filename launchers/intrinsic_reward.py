@@ -3,7 +3,7 @@ r"""Meta-gradients of a learned intrinsic reward on random MDPs (LIRPG).
 How well estimates of the meta-gradient by an intrinsic-reward table correlate
 with the exact one, against the number of trajectories and of inner steps, with
 each estimator on the path that is differentiated through the inner steps. See
-`acme_metarl.intrinsic_reward`.
+`acme_metarl.studies.intrinsic_reward`.
 
     python -m acme_metarl.launchers.intrinsic_reward --output=results/lirpg
 

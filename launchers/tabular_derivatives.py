@@ -2,7 +2,8 @@ r"""Regenerates Figure 1(a)-(c) of Tang et al. (2021) on random MDPs.
 
 How well gradients and Hessians of different estimators correlate with the
 exact ones, against the distance of target and behaviour policy (a, b) and the
-number of trajectories (c). See `acme_metarl.derivative_accuracy`.
+number of trajectories (c). See
+`acme_metarl.studies.derivative_accuracy`.
 
     python -m acme_metarl.launchers.tabular_derivatives --output=results/figure1
 
