@@ -136,8 +136,12 @@ def make_networks(
   Raises:
     ValueError: if actions are neither discrete nor vectors.
   """
-  action_spec = rollout_spec(environment_spec.actions)
-  return MAMLNetworks(config.make_policy(action_spec))
+  return MAMLNetworks(
+    config.make_policy(
+      rollout_spec(environment_spec.actions),
+      rollout_spec(environment_spec.observations.observation),
+    )
+  )
 
 
 def make_policy(

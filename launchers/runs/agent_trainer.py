@@ -6,13 +6,12 @@ import pathlib
 import time
 from typing import Any
 
-import acme
 from acme import specs
 from acme.utils import loggers
 import jax
 import numpy as np
 
-from acme_metarl.agents import maml
+from acme_metarl.agents import environment_loop, maml
 from acme_metarl.agents.maml import replay
 from acme_metarl.launchers.runs import (
   checkpointing,
@@ -78,7 +77,7 @@ class Trainer:
       builder.make_adder(client, spec, policy),
     )
     self._returns = maml.TrialReturns()
-    self._loop = acme.EnvironmentLoop(
+    self._loop = environment_loop.EnvironmentLoop(
       self.environment,
       self.actor,
       logger=loggers.NoOpLogger(),

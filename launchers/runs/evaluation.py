@@ -4,15 +4,14 @@ from collections.abc import Callable
 import itertools
 from typing import Any
 
-import acme
 from acme import core, specs
-from acme.utils import loggers, observers
+from acme.utils import loggers
 import dm_env
 import jax
 import numpy as np
 
 from acme_metarl import environments, types
-from acme_metarl.agents import maml
+from acme_metarl.agents import environment_loop, maml
 from acme_metarl.agents.maml import networks as networks_lib
 from acme_metarl.launchers.runs import checkpointing, tables
 from acme_metarl.launchers.runs import config as run_config
@@ -47,7 +46,7 @@ class Evaluator:
     )
     self._returns = maml.TrialReturns()
     self._stages = _StageParams(self._actor)
-    self._loop = acme.EnvironmentLoop(
+    self._loop = environment_loop.EnvironmentLoop(
       environment,
       self._actor,
       logger=loggers.NoOpLogger(),
@@ -91,7 +90,7 @@ class Evaluator:
     return self._returns.returns
 
 
-class _StageParams(observers.EnvLoopObserver):
+class _StageParams(environment_loop.EnvLoopObserver):
   """Remembers with what parameters each stage was played."""
 
   def __init__(self, actor: maml.MAMLActor):

@@ -1,10 +1,9 @@
-import acme
 from acme import core
 import jax
 import numpy as np
 import pytest
 
-from acme_metarl.agents import maml
+from acme_metarl.agents import environment_loop, maml
 from acme_metarl.agents.maml import networks as networks_lib
 from acme_metarl.meta import learner as learner_lib
 
@@ -66,7 +65,9 @@ def _play(agent, variables, num_trials=1, seed=1, actor=None):
       agent.spec.rewards.shape[0],
     )
     actor = agent.make_actor(variables, adder, seed)
-  loop = acme.EnvironmentLoop(agent.environment, actor, logger=agent.logger)
+  loop = environment_loop.EnvironmentLoop(
+    agent.environment, actor, logger=agent.logger
+  )
   loop.run(num_episodes=num_trials)
   trial = jax.tree_util.tree_map(np.array, actor._recorder.trial)
   return actor, trial
@@ -156,7 +157,7 @@ def test_evaluation_needs_no_adder_and_stores_nothing(agent, variables):
     variables,
   )
   returns = maml.TrialReturns()
-  loop = acme.EnvironmentLoop(
+  loop = environment_loop.EnvironmentLoop(
     agent.environment, actor, logger=agent.logger, observers=[returns]
   )
   loop.run_episode()

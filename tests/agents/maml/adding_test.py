@@ -6,7 +6,6 @@ import dm_env
 import jax
 import numpy as np
 import pytest
-import reverb
 
 from acme_metarl import environments
 from acme_metarl.agents import maml
@@ -202,22 +201,22 @@ def test_waits_for_room_and_gives_up_when_stopped(item):
     next(replay.batches(client, 'trials', _G, reuse=1))
 
 
-def test_the_server_refuses_other_shapes(item):
-  table = replay.make_table('trials', item, max_size=10, reuse=1)
-  with replay.serve([table]) as client:
-    wider = jax.tree_util.tree_map(
-      lambda x: jax.ShapeDtypeStruct((*x.shape, 2), x.dtype), item.stages
-    )
-    writer = client.trajectory_writer(num_keep_alive_refs=1)
-    writer.append(
-      maml.Item(
-        jax.tree_util.tree_map(lambda x: np.zeros(x.shape, x.dtype), wider),
-        np.int32(0),
-        np.zeros(2, np.int32),
-      )
-    )
-    column = jax.tree_util.tree_map(lambda c: c[-1], writer.history)
-    with pytest.raises((ValueError, RuntimeError, reverb.ReverbError)):
-      writer.create_item('trials', 1.0, column)
-      writer.flush(timeout_ms=1000)
-    writer.close()
+def test_what_is_not_finite_and_not_real_is_stored_as_zero(item):
+  recorder = maml.TrialRecorder(item, _G)
+  environment = _trial_environment()
+  timestep = environment.reset()
+  recorder.add_first(timestep)
+  action = np.zeros((_G, _B, 2), np.float32)
+  action[0, 1] = np.nan
+  log_prob = np.full((_G, _B), -1, np.float32)
+  log_prob[0, 1] = np.nan
+  mask = np.ones((_G, _B), np.float32)
+  mask[0, 1] = 0
+  timestep = environment.step(np.nan_to_num(action))
+  timestep = timestep._replace(
+    observation=timestep.observation._replace(mask=mask)
+  )
+  recorder.add(action, timestep, maml.Extras(log_prob, (), np.int32(0)))
+  stage = recorder.stage(0)
+  assert stage.action[0, 1, 0].tolist() == [0, 0]
+  assert stage.behaviour_log_prob[:, :, 0].tolist() == [[-1, 0, -1], [-1] * 3]

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 from acme_metarl import environments
-from acme_metarl.agents import maml
+from acme_metarl.agents import environment_loop, maml
 from acme_metarl.agents.maml import replay
 
 # Of `ActorLearnerBuilder`, as of commit 0b0d2d6; '?' marks what its callers
@@ -334,7 +334,7 @@ def test_the_main_branchs_distributed_program_drives_it(make_config):
     actor = builder.make_actor(actor_key, policy, spec, variable_source, adder)
     counter = counting.Counter(counter, 'actor')
     logger = logger_factory('actor', 'actor_steps', actor_id)
-    return acme.EnvironmentLoop(
+    return environment_loop.EnvironmentLoop(
       environment, actor, counter, logger, observers=[maml.TrialReturns()]
     )
 
@@ -347,7 +347,7 @@ def test_the_main_branchs_distributed_program_drives_it(make_config):
     actor = make_actor(actor_key, policy, spec, variable_source)
     counter = counting.Counter(counter, 'evaluator')
     logger = logger_factory('evaluator', 'actor_steps', 0)
-    return acme.EnvironmentLoop(environment, actor, counter, logger)
+    return environment_loop.EnvironmentLoop(environment, actor, counter, logger)
 
   counter = counting.Counter()
   keys = jax.random.split(jax.random.PRNGKey(0), 5)

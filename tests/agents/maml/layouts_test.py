@@ -4,6 +4,10 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
+pytest.importorskip('launchpad', reason='Launchpad is not installed')
+
 _ROOT = pathlib.Path(__file__).parents[3]
 
 _AGENT = """
