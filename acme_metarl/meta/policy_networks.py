@@ -4,7 +4,6 @@ Weights are Xavier-uniform but for those of recurrent units, biases zero.
 """
 
 from collections.abc import Callable, Sequence
-import math
 from typing import Any, NamedTuple
 
 import chex
@@ -336,7 +335,8 @@ def _gaussian_head(action_size, init_log_std, min_std) -> _Head:
       mean.dtype,
       hk.initializers.Constant(init_log_std),
     )
-    std = jnp.exp(jnp.maximum(log_std, math.log(min_std)))
+    lowest = jnp.log(jnp.asarray(min_std, mean.dtype))
+    std = jnp.exp(jnp.maximum(log_std, lowest))
     normal = distrax.Normal(mean, jnp.broadcast_to(std, mean.shape))
     return distrax.Independent(normal, reinterpreted_batch_ndims=1)
 

@@ -123,7 +123,8 @@ def trust_region(
       return ~carry.accepted & (carry.num_backtracks < max_backtracks)
 
     def try_step(carry):
-      scale = longest * backtrack_ratio**carry.num_backtracks
+      ratio = jnp.asarray(backtrack_ratio, longest.dtype)
+      scale = longest * ratio**carry.num_backtracks
       new_loss, kl = loss_and_kl_fn(candidate(scale))
       # NaN passes neither comparison.
       accepted = is_usable & (new_loss < loss) & (kl <= max_kl)

@@ -58,7 +58,7 @@ class Log(NamedTuple):
   Attributes:
     metrics: by name, `[N]`: those of `MetaLearner.update`; `return_k`, the
       mean return of the training tasks at stage k; `num_steps`, environment
-      steps.
+      steps; `num_diverged`, rollouts that diverged or acted non-finitely.
     evaluation: `[M, G, K+1]` returns on M sets of freshly drawn tasks, before
       iterations 0, `eval_every`, 2 `eval_every`, … and after the last; the
       mean over rollouts, per task and number of inner steps taken.
@@ -113,6 +113,9 @@ def make_train(
     ValueError: on an environment that cannot run on a device.
   """
   make_trainer(config, environment, **options)  # Refuse mistakes now.
+  example = jax.tree_util.tree_leaves(_example_observation(environment))
+  floats = [x.dtype for x in example if jnp.issubdtype(x.dtype, jnp.floating)]
+  dtype = jnp.result_type(*floats) if floats else jnp.float32
   devices = tuple(options.pop('devices', None) or jax.local_devices())
 
   def train_on(devices, key, hyperparameters):
@@ -151,7 +154,11 @@ def make_train(
   def train(
     key: chex.PRNGKey, hyperparameters: Mapping[str, Any] | None = None
   ) -> tuple[TrainState, Log]:
-    hyperparameters = hyperparameters or {}
+    # In the precision of the environment, whatever an array of them has.
+    hyperparameters = {
+      name: jnp.asarray(value, dtype)
+      for name, value in (hyperparameters or {}).items()
+    }
     if on_cpu:
       return train_one(key, hyperparameters)
     return train_on(devices, key, hyperparameters)
@@ -299,7 +306,11 @@ def make_trainer(
     trials = sample(state.meta.params, key, config.num_tasks)
     meta, metrics = learner.update(state.meta, trials, key)
     returns = jnp.mean(trial_sampling.stage_returns(trials), axis=0)
-    metrics = {**metrics, 'num_steps': jnp.sum(trials.mask)}
+    metrics = {
+      **metrics,
+      'num_steps': jnp.sum(trials.mask),
+      'num_diverged': trial_sampling.num_diverged(trials),
+    }
     for stage in range(config.num_inner_steps + 1):
       metrics[f'return_{stage}'] = returns[stage]
     if on_iteration is not None:

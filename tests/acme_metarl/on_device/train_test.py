@@ -311,7 +311,7 @@ _SHARDED = """
 import jax, sys
 sys.path.insert(0, {folder!r})
 import numpy as np
-import on_device_test as t
+import train_test as t
 from acme_metarl import on_device
 assert len(jax.devices()) == 3
 key = jax.random.PRNGKey(0)
