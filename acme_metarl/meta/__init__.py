@@ -13,6 +13,7 @@ __all__ = [
   'baselines',
   'diagnostics',
   'distributions',
+  'evolution',
   'inner_loop',
   'learned_value',
   'learner',

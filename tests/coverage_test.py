@@ -1,0 +1,93 @@
+"""The fast tests see every module at least once."""
+
+import ast
+import pathlib
+import re
+
+import pytest
+
+_ROOT = pathlib.Path(__file__).parent.parent
+_LAYERS = ('agents', 'environments', 'launchers')
+
+
+def _is_slow(nodes: list[ast.expr] | ast.expr) -> bool:
+  nodes = nodes if isinstance(nodes, list) else [nodes]
+  return any(
+    re.search(r'\bmark\.(slow|learning)\b', ast.unparse(x)) for x in nodes
+  )
+
+
+def has_fast_test(source: str) -> bool:
+  """Whether a test file has a test that `make test-fast` runs."""
+  tree = ast.parse(source)
+  if any(
+    isinstance(node, ast.Assign)
+    and ast.unparse(node.targets[0]) == 'pytestmark'
+    and _is_slow(node.value)
+    for node in tree.body
+  ):
+    return False
+  return any(
+    isinstance(node, ast.FunctionDef)
+    and node.name.startswith('test')
+    and not _is_slow(node.decorator_list)
+    for node in ast.walk(tree)
+  )
+
+
+def _words(source: str) -> set[str]:
+  """Dotted names of what a file imports."""
+  names = set()
+  for node in ast.walk(ast.parse(source)):
+    if isinstance(node, ast.ImportFrom):
+      names |= {f'{node.module}.{alias.name}' for alias in node.names}
+    elif isinstance(node, ast.Import):
+      names |= {alias.name for alias in node.names}
+  return names
+
+
+def _modules() -> dict[str, pathlib.Path]:
+  """Every module by its name, each once."""
+  found = {}
+  for folder in ('acme_metarl', *_LAYERS):
+    for path in sorted((_ROOT / folder).rglob('*.py')):
+      parts = path.relative_to(_ROOT).with_suffix('').parts
+      if folder == 'acme_metarl' and parts[1] in _LAYERS:
+        continue  # Through a link.
+      parts = parts if folder == 'acme_metarl' else ('acme_metarl', *parts)
+      found['.'.join(parts).removesuffix('.__init__')] = path
+  return found
+
+
+def test_every_module_is_seen_by_a_fast_test():
+  """One that mirrors it or imports it, or imports what imports it."""
+  modules = _modules()
+  waiting = set()
+  for path in sorted((_ROOT / 'tests').rglob('*_test.py')):
+    if has_fast_test(source := path.read_text()):
+      mirrored = path.relative_to(_ROOT / 'tests').with_suffix('').parts
+      mirrored = '.'.join(mirrored).removesuffix('_test')
+      waiting |= _words(source) | {mirrored, f'acme_metarl.{mirrored}'}
+  seen = set()
+  while waiting:
+    name = waiting.pop()
+    while name not in modules and '.' in name:
+      name = name.rpartition('.')[0]
+    if name in modules and name not in seen:
+      seen.add(name)
+      waiting |= _words(modules[name].read_text()) | {name.rpartition('.')[0]}
+  assert sorted(set(modules) - seen) == []
+
+
+@pytest.mark.parametrize(
+  ('source', 'expected'),
+  [
+    ('def test_a(): pass', True),
+    ('@pytest.mark.slow\ndef test_a(): pass', False),
+    ('pytestmark = pytest.mark.slow\ndef test_a(): pass', False),
+    ('class A:\n  def test_a(self): pass', True),
+    ('def helper(): pass', False),
+  ],
+)
+def test_slow_tests_do_not_count(source, expected):
+  assert has_fast_test(source) == expected
