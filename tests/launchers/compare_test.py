@@ -4,8 +4,12 @@ import json
 import pathlib
 import shlex
 
+from absl import flags
 import pytest
 
+from acme_metarl.launchers import compare as compare_main
+from acme_metarl.launchers.comparison import stored_runs
+from acme_metarl.launchers.runs import config as run_config
 from acme_metarl.launchers.runs import tables
 
 _ROOT = pathlib.Path(__file__).parents[2]
@@ -73,6 +77,47 @@ def test_regenerates_committed_results(tmp_path, compare, refused):
     == (committed.splitlines()[2].split('|')[1:3])
   )
   assert (output / 'navigation_2d.png').exists()
+
+
+def _configure(text, *arguments, **overrides):
+  values = flags.FlagValues()
+  compare_main.define(values)
+  values(['compare', *arguments])
+  return compare_main.configure(
+    values, overrides, 'navigation_2d', stored_runs.parse_variant(text)
+  )
+
+
+def test_a_variant_is_a_preset_with_fields_set():
+  own = _configure(
+    'promp:num_outer_epochs=2:reuse=3:horizon=7',
+    '--num_tasks=4',
+    '--horizon=9',
+    hidden_sizes='8',
+  )
+  algorithm = own.config.algorithm
+  assert own.config.preset == 'promp' and own.config.agent['reuse'] == 3
+  assert (algorithm.num_outer_epochs, algorithm.horizon) == (2, 7)
+  assert (algorithm.num_tasks, algorithm.hidden_sizes) == (4, (8,))
+  # Published results have the published step size in every environment.
+  assert algorithm.inner_learning_rate == 0.1
+  assert not own.arguments and not own.given
+
+
+def test_a_process_is_told_what_a_file_may_not_say():
+  evaluator = 'acme_metarl.evaluators:doubly_robust'
+  own = _configure(
+    f'promp:evaluator={evaluator}', '--tensorboard', '--num_devices=2'
+  )
+  assert own.arguments == (
+    f'--config.evaluator={evaluator}',
+    '--num_devices=2',
+    '--tensorboard',
+  )
+  assert list(own.given) == [evaluator]
+  # The rest is in the file.
+  values = json.loads(json.dumps(own.config.to_dict()))
+  assert run_config.RunConfig.from_dict(values, own.given) == own.config
 
 
 def _assert_same_points(path, committed):
