@@ -93,7 +93,10 @@ def default_name(environment: str, preset: str, seed: int, differences) -> str:
       environment.
   """
   parts = [environment, preset, str(seed)]
-  parts += [f'{name}={value}' for name, value in sorted(differences.items())]
+  for difference, value in sorted(differences.items()):
+    if isinstance(value, (list, tuple)):
+      value = ','.join(map(str, value))
+    parts.append(f'{difference}={value}')
   name = '-'.join(re.sub(r'[^\w.=,+]+', '.', part).strip('.') for part in parts)
   if len(name) > _LONGEST_NAME:
     digest = hashlib.sha256(name.encode()).hexdigest()[:8]

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -15,22 +16,24 @@ def run(tmp_path_factory):
   """A short run: its directory and its trainer's own evaluation."""
   config = run_config.RunConfig(
     environment_options={'reward': 'dense'},
-    agent=maml.MAMLConfig(
-      presets.make(
-        'promp',
-        num_tasks=3,
-        num_rollouts=3,
-        horizon=5,
-        hidden_sizes=(8,),
-        num_outer_epochs=1,
-      )
+    preset='promp',
+    algorithm=presets.make(
+      'promp',
+      num_tasks=3,
+      num_rollouts=3,
+      horizon=5,
+      hidden_sizes=(8,),
+      num_outer_epochs=1,
     ),
   )
   directory = tmp_path_factory.mktemp('run')
   trainer = agent_trainer.Trainer(config)
   trainer.iterate()
-  checkpointing.Checkpointer(directory / 'checkpoints').save(1, *trainer.save())
-  returns = trainer.evaluate()
+  ((arrays, metadata),) = trainer.save()
+  checkpointing.Checkpointer(directory / 'checkpoints').save(
+    1, arrays, {**metadata, 'iteration': 1, 'config': config.to_dict()}
+  )
+  (returns,) = trainer.evaluate()
   trainer.close()
   return directory, config, returns
 
@@ -39,9 +42,9 @@ def run(tmp_path_factory):
 def evaluator(run):
   directory, config, _ = run
   environment = config.trial_environment('evaluation')
-  builder = maml.MAMLBuilder(config.agent)
+  builder = maml.MAMLBuilder(config.agent_config)
   spec = agent_trainer.specs.make_environment_spec(environment)
-  networks = maml.make_networks(spec, config.agent.algorithm)
+  networks = evaluation.make_networks(config, environment)
   checkpoint = run_config.find_checkpoint(str(directory))
   return evaluation.Evaluator(
     environment,
@@ -90,17 +93,23 @@ def test_intervals_are_students():
   assert row['return_high'] == pytest.approx(1.5 + half, rel=1e-6)
 
 
-def test_command_line(run, run_launcher):
+def test_command_line(run, call_main, tmp_path):
   directory = run[0]
-  out, _ = run_launcher(
+  # A copy may be called as one likes.
+  copy = tmp_path / 'checkpoints' / 'best.npz'
+  copy.parent.mkdir()
+  shutil.copy(directory / 'checkpoints' / 'checkpoint_00000001.npz', copy)
+  directory = tmp_path
+  out, err = call_main(
     'evaluate',
-    f'--checkpoint={directory}',
+    f'--checkpoint={copy}',
     '--num_inner_steps=2',
     '--num_tasks=4',
     '--num_rollouts=2',
     '--render=2',
     '--confidence=0.9',
   )
+  assert 'Trained with 1 adaptation steps' in err
   output = directory / 'evaluation-00000001'
   assert {path.name for path in output.iterdir()} == {
     'behaviour.png',
@@ -115,6 +124,17 @@ def test_command_line(run, run_launcher):
     assert f'{row["return_mean"]:.4g}' in out
 
 
-def test_mistakes_are_explained(tmp_path, refusals):
-  (message,) = refusals('evaluate', [f'--checkpoint={tmp_path}'])
-  assert message.startswith('evaluate: checkpoint: there is none in')
+@pytest.mark.parametrize(
+  ('flags', 'message'),
+  [
+    ([], 'checkpoint: need'),
+    (['--checkpoint=nowhere'], 'checkpoint: there is none in'),
+    (['--checkpoint=RUN', '--confidence=1'], 'confidence: got 1.0'),
+    (['--checkpoint=RUN', '--seed=-1'], 'seed: got -1'),
+    (['--checkpoint=RUN', '--environment=ant_goal'], 'the run has navigation'),
+    (['--checkpoint=RUN', '--num_tasks=0'], 'num_tasks'),
+  ],
+)
+def test_mistakes_are_explained(run, refused, flags, message):
+  flags = [flag.replace('RUN', str(run[0])) for flag in flags]
+  assert message in refused('evaluate', *flags)

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from acme_metarl import presets
-from acme_metarl.agents import maml
-from acme_metarl.launchers.runs import agent_trainer
+from acme_metarl.launchers.runs import agent_trainer, recommended
 from acme_metarl.launchers.runs import config as run_config
 
 pytestmark = pytest.mark.learning
@@ -25,10 +24,11 @@ def _train(config):
   """Returns `[G, K+1, B]` before and after training, on the same tasks."""
   trainer = agent_trainer.Trainer(config)
   try:
-    before = trainer.evaluate(_TRIAL_INDEX)
+    (before,) = trainer.evaluate(_TRIAL_INDEX)
     for _ in range(config.num_iterations):
       trainer.iterate()
-    return before, trainer.evaluate(_TRIAL_INDEX)
+    (after,) = trainer.evaluate(_TRIAL_INDEX)
+    return before, after
   finally:
     trainer.close()
 
@@ -36,8 +36,10 @@ def _train(config):
 @pytest.mark.parametrize('seed', [0, 1, 2])
 def test_main_job(seed):
   config = run_config.RunConfig(
-    agent=maml.MAMLConfig(
-      presets.make('promp_taypo2', num_iterations=200, inner_learning_rate=0.2)
+    algorithm=presets.make(
+      'promp_taypo2',
+      num_iterations=200,
+      inner_learning_rate=recommended.inner_learning_rate('navigation_2d'),
     ),
     seed=seed,
   )
@@ -51,8 +53,8 @@ def test_main_job(seed):
 def test_presets_improve(preset):
   num_iterations = _NUM_ITERATIONS.get(preset, 30)
   config = run_config.RunConfig(
-    algorithm=preset,
-    agent=maml.MAMLConfig(presets.make(preset, num_iterations=num_iterations)),
+    preset=preset,
+    algorithm=presets.make(preset, num_iterations=num_iterations),
   )
   before, after = _train(config)
   gain = (after - before)[:, -1].mean(axis=1)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from acme_metarl import environments, on_device, presets
-from acme_metarl.agents import maml
 from acme_metarl.launchers.runs import agent_trainer
 from acme_metarl.launchers.runs import config as run_config
 
@@ -36,7 +35,7 @@ def _config(**overrides):
   )
   algorithm = presets.make('promp_taypo2', **{**settings, **overrides})
   return run_config.RunConfig(
-    environment_options={'reward': 'dense'}, agent=maml.MAMLConfig(algorithm)
+    environment_options={'reward': 'dense'}, algorithm=algorithm
   )
 
 
@@ -55,7 +54,7 @@ def _agent_returns(config, seed):
 def _device_returns(config):
   """The same for all seeds at once, `[seeds, iterations, 2]`."""
   train = on_device.make_train(
-    config.agent.algorithm,
+    config.algorithm,
     environments.make(config.environment, **config.environment_options),
     num_eval_tasks=1,
   )

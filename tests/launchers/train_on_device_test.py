@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from acme_metarl.launchers import train_on_device
-from acme_metarl.launchers.runs import checkpointing, stopping
+from acme_metarl.launchers.runs import checkpointing
 from acme_metarl.launchers.runs import config as run_config
-from acme_metarl.launchers.runs import flags as run_flags
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _NAME = 'train_on_device'
@@ -60,7 +59,7 @@ def _assert_close_returns(one, other):
 
 @pytest.fixture(scope='module')
 def whole(run_launcher, tmp_path_factory):
-  """A run of five iterations."""
+  """A run of five iterations, in a process of its own."""
   directory = tmp_path_factory.mktemp('whole') / 'run'
   out, err = run_launcher(
     _NAME, *_SMALL, f'--logdir={directory}', '--num_iterations=5'
@@ -103,24 +102,8 @@ def test_resumed_run_is_the_same(whole, start_launcher, run_launcher, tmp_path):
   _assert_same_run(whole, directory)
 
 
-def test_resumes_where_it_stopped_before_the_first_iteration(
-  whole, tmp_path, monkeypatch
-):
-  values = json.loads((whole / 'config.json').read_text())
-  plan = run_flags.Plan(run_config.RunConfig.from_dict(values), tmp_path, None)
-  with monkeypatch.context() as patch:
-    patch.setattr(stopping.StopRequest, '__bool__', lambda self: True)
-    assert not train_on_device.train([plan], use_tensorboard=False)
-  plan = plan._replace(checkpoint=_arrays(tmp_path))
-  assert plan.checkpoint.step == 0
-  assert train_on_device.train([plan], use_tensorboard=False)
-  evaluations = _rows(tmp_path / 'evaluation.csv')
-  assert [int(row['iteration']) for row in evaluations[::2]] == [0, 2, 4, 5]
-  _assert_close_returns(evaluations, _rows(whole / 'evaluation.csv'))
-
-
-def test_seeds_train_at_once(whole, run_launcher, tmp_path):
-  run_launcher(
+def test_seeds_train_at_once_and_go_on_in_step(whole, call_main, tmp_path):
+  call_main(
     _NAME,
     *_SMALL,
     f'--logdir={tmp_path / "runs"}',
@@ -135,21 +118,36 @@ def test_seeds_train_at_once(whole, run_launcher, tmp_path):
   _assert_close_returns(first, _rows(whole / 'evaluation.csv')[: len(first)])
   config = tmp_path / 'runs' / 'seed_1' / 'config.json'
   assert json.loads(config.read_text())['seed'] == 1
+  plans = [
+    run_config.Plan(None, path, _arrays(path))
+    for path in sorted((tmp_path / 'runs').iterdir())
+  ]
+  assert train_on_device.in_step(plans) == plans
+  newer = plans[1].checkpoint._replace(step=3)
+  behind = train_on_device.in_step(
+    [plans[0], plans[1]._replace(checkpoint=newer)]
+  )
+  assert [plan.checkpoint.step for plan in behind] == [2, 2]
+  behind = train_on_device.in_step(
+    [plans[0]._replace(checkpoint=None), plans[1]]
+  )
+  assert [plan.checkpoint for plan in behind] == [None, None]
 
 
-def test_mistakes_end_at_once_with_one_line(refusals, tmp_path):
-  mistakes = {
-    '--environment=half_cheetah_velocity': 'backend',
-    '--num_seeds=0': 'num_seeds',
-    '--reuse=2': 'reuse',
-    '--algorithm=maml': 'promp_taypo2',
-  }
-  logdir = f'--logdir={tmp_path / "run"}'
-  messages = refusals(_NAME, [f'{logdir} {flag}' for flag in mistakes])
-  for message, expected in zip(messages, mistakes.values(), strict=True):
-    assert message.startswith('train_on_device: ')
-    assert expected in message and '\n' not in message
-  assert not (tmp_path / 'run' / 'learner.csv').exists()
+@pytest.mark.parametrize(
+  ('flag', 'expected'),
+  [
+    ('--environment=half_cheetah_velocity', 'backend'),
+    ('--num_seeds=0', 'num_seeds'),
+    ('--reuse=2', 'reuse'),
+    ('--algorithm=maml', 'promp_taypo2'),
+    ('--resume', 'there is no run in'),
+  ],
+)
+def test_mistakes_end_at_once_with_one_line(refused, tmp_path, flag, expected):
+  directory = tmp_path / 'run'
+  assert expected in refused(_NAME, f'--logdir={directory}', flag)
+  assert not directory.exists()
 
 
 _LACKS = """
@@ -157,9 +155,10 @@ import json, os
 os.environ['JAX_PLATFORMS'] = 'abacus'
 import jax, jax.numpy as jnp
 from acme_metarl.launchers import train_on_device
+from acme_metarl.launchers.runs import host_devices
 
 try:
-  train_on_device.local_devices()
+  host_devices.local()
 except ValueError as error:
   print(json.dumps(str(error)))
 jax.config.update('jax_platforms', 'cpu')

@@ -54,20 +54,26 @@ def test_threads_save_and_end_on_ctrl_c(start):
   _check_saved(running)
 
 
-def test_mistakes_are_told_at_once(refusals, tmp_path):
-  wrong = {
-    '--num_actors=0': 'num_actors: ',
-    '--actor_device=abacus': 'actor_device: ',
-    '--learner_device=tpu:1': 'learner_device: ',
-    '--max_restarts=-1': 'max_restarts: ',
-    '--max_lag=-1': 'max_lag: ',
-    '--lp_launch_type=vertex_ai': 'lp_launch_type: ',
-    '--num_tasks=2 --num_actors=1 --config.max_queue_size=2': 'max_queue_size:',
-  }
-  flags = [f'{x} --logdir={tmp_path}/{i}' for i, x in enumerate(wrong)]
-  messages = refusals('train_distributed', flags)
-  for message, beginning in zip(messages, wrong.values(), strict=True):
-    assert message.startswith(f'train_distributed: {beginning}')
+@pytest.mark.parametrize(
+  ('flags', 'beginning'),
+  [
+    (['--num_actors=0'], 'num_actors: '),
+    (['--actor_device=abacus'], 'actor_device: '),
+    (['--learner_device=tpu:1'], 'learner_device: '),
+    (['--max_restarts=-1'], 'max_restarts: '),
+    (['--max_lag=-1'], 'max_lag: '),
+    (['--lp_launch_type=vertex_ai'], 'lp_launch_type: '),
+    (
+      ['--num_tasks=2', '--num_actors=1', '--config.max_queue_size=2'],
+      'max_queue_size:',
+    ),
+  ],
+)
+def test_mistakes_are_told_at_once(refused, tmp_path, flags, beginning):
+  directory = tmp_path / 'run'
+  message = refused('train_distributed', f'--logdir={directory}', *flags)
+  assert message.startswith(beginning)
+  assert not directory.exists()
 
 
 @pytest.mark.learning

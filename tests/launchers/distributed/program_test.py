@@ -7,7 +7,6 @@ import launchpad as lp
 import pytest
 
 from acme_metarl import presets
-from acme_metarl.agents import maml
 from acme_metarl.launchers.distributed import options as options_lib
 from acme_metarl.launchers.distributed import program as program_lib
 from acme_metarl.launchers.runs import checkpointing
@@ -16,7 +15,7 @@ from acme_metarl.launchers.runs import config as run_config
 
 def _make(eval_every=1, **options):
   config = run_config.RunConfig(
-    agent=maml.MAMLConfig(presets.make('promp_taypo2', num_tasks=4)),
+    algorithm=presets.make('promp_taypo2', num_tasks=4),
     eval_every=eval_every,
   )
   options = options_lib.ProgramOptions(tasks_per_actor=2, **options)

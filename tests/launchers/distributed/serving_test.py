@@ -43,6 +43,22 @@ def test_remote_waits_until_there_is_no_use(monkeypatch):
   assert len(asked) == 3
 
 
+def test_silence_of_a_node_is_told(monkeypatch, caplog):
+  monkeypatch.setattr(remote, '_TIMEOUT_SECONDS', 0.1)
+  monkeypatch.setattr(remote, '_SILENCE_SECONDS', 0.3)
+  asked = []
+  address = f'localhost:{portpicker.pick_unused_port()}'
+
+  def should_stop():
+    asked.append(1)
+    return len(asked) > 8
+
+  with pytest.raises(remote.StoppedError):
+    remote.Remote(address, should_stop, 'counter').call('anything')
+  told = [x for x in caplog.messages if f'counter at {address}' in x]
+  assert 1 <= len(told) <= 3
+
+
 def test_remote_raises_what_the_function_raises():
   def fail():
     raise ValueError('no trial')

@@ -1,4 +1,6 @@
 import dataclasses
+import json
+import math
 
 import pytest
 
@@ -46,6 +48,8 @@ def test_converts_to_the_fields_types():
       'evaluator': 'doubly_robust',
       'evaluator_options.order': '3',
       'evaluator_options.lambda_': '0.5',
+      'evaluator_options.clip_rho_threshold': 'inf',
+      'baseline': 'json:loads',
     },
     config_lib.AlgorithmConfig,
   )
@@ -57,7 +61,12 @@ def test_converts_to_the_fields_types():
     'hidden_sizes': (128, 64),
     'chunk_size': None,
     'evaluator': 'doubly_robust',
-    'evaluator_options': {'order': 3, 'lambda_': 0.5},
+    'evaluator_options': {
+      'order': 3,
+      'lambda_': 0.5,
+      'clip_rho_threshold': math.inf,
+    },
+    'baseline': json.loads,
   }
   assert _parse(chunk_size='8') == {'chunk_size': 8}
   assert _parse(hidden_sizes='()') == {'hidden_sizes': ()}
@@ -70,7 +79,7 @@ def test_converts_to_the_fields_types():
   [
     f
     for f in dataclasses.fields(config_lib.AlgorithmConfig)
-    if f.name != 'evaluator_options'
+    if not f.name.endswith('_options')
   ],
   ids=lambda field: field.name,
 )
@@ -84,11 +93,15 @@ def test_every_default_reads_back(field):
   ('values', 'message'),
   [
     ({'max_lk': '1'}, 'config.max_lk: there is no such field.*max_kl'),
-    ({'max_kl': 'big'}, 'config.max_kl=big: need float'),
-    ({'num_outer_epochs': '1.5'}, 'num_outer_epochs=1.5: need int'),
-    ({'adaptive_inner_kl': 'maybe'}, 'adaptive_inner_kl=maybe: need bool'),
-    ({'hidden_sizes': '64,x'}, 'hidden_sizes=64,x: need tuple'),
+    ({'max_kl': 'big'}, 'config.max_kl=big: need a number'),
+    ({'num_outer_epochs': '1.5'}, 'num_outer_epochs=1.5: need a whole number'),
+    (
+      {'adaptive_inner_kl': 'maybe'},
+      'adaptive_inner_kl=maybe: need true or false',
+    ),
+    ({'hidden_sizes': '64,x'}, 'hidden_sizes=64,x: need whole numbers'),
     ({'evaluator_options': '{}'}, 'write --config.evaluator_options.KEY=VALUE'),
+    ({'baseline': 'json:nothing'}, "'json:nothing' needs 'nothing' in"),
     ({'max_kl.x': '1'}, 'config.max_kl.x: there is no such field'),
   ],
 )
