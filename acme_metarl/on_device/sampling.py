@@ -1,8 +1,9 @@
 """Trials of pure-JAX environments, drawn on the device.
 
 They follow `TrialEnvironment` to the letter: stage 0 under the policy, stage
-k + 1 under the policy adapted on stage k; a rollout that terminates or diverges
-is frozen and masked; the time limit has discount 0.
+k + 1 under the policy adapted on stage k; a rollout that terminates, diverges
+or acts non-finitely is frozen and masked, memory included; the time limit has
+discount 0.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 
 from acme_metarl import config as config_lib
 from acme_metarl import types
+from acme_metarl.evaluators import input_checks
 from acme_metarl.meta import learner as learner_lib
 from acme_metarl.meta import policies, task_batching
 
@@ -22,6 +24,29 @@ def stage_returns(trials: types.Stage) -> chex.Array:
   """Undiscounted return `[G, K+1]`, the mean over the rollouts of a stage."""
   returns = jnp.sum(trials.reward * trials.mask, axis=-1)
   return jnp.mean(returns, axis=-1)
+
+
+def num_diverged(trials: types.Stage) -> chex.Array:
+  """How many rollouts diverged or acted non-finitely, each counted once.
+
+  Their first masked step follows no end, which is how they are told from
+  rollouts that terminated.
+
+  Args:
+    trials: `[..., T]`, whose time limit is the end of the row.
+
+  Returns:
+    An integer scalar.
+  """
+  is_real = trials.mask > 0
+  goes_on = jnp.concatenate(
+    [
+      jnp.ones_like(is_real[..., :1]),
+      is_real[..., :-1] & (trials.discount[..., :-1] > 0),
+    ],
+    axis=-1,
+  )
+  return jnp.sum(goes_on & ~is_real)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +68,17 @@ class TrialSampler:
   learner: learner_lib.MetaLearner
   bootstrap_on_timeout: bool
   devices: tuple[jax.Device, ...]
+
+  def __post_init__(self):
+    _check_parts(self.environment, self.policy)
+    discount = self.config.discount
+    if self.bootstrap_on_timeout and not input_checks.is_traced(discount):
+      has_values = hasattr(self.config.make_baseline(), 'bootstrapped')
+      if has_values and discount == 1:
+        raise ValueError(
+          'discount: got 1 with bootstrap_on_timeout, but what goes on for ever'
+          ' has no finite value then; set a discount below 1.'
+        )
 
   def sample(
     self,
@@ -128,14 +164,20 @@ class TrialSampler:
     reset_key, act_key = jax.random.split(key)
     reset_keys = jax.random.split(reset_key, self.config.num_rollouts)
     state, first = jax.vmap(self.environment.reset, (0, None))(reset_keys, task)
-    is_alive = jnp.ones((self.config.num_rollouts,), bool)
+    batch_shape = (self.config.num_rollouts,)
+    is_alive = jnp.ones(batch_shape, bool)
+    memory = policies.initial_state(self.policy, batch_shape)
 
     def step(carry, key):
-      state, observation, is_alive = carry
-      distribution = self.policy.apply(params, observation)
+      state, memory, observation, is_alive = carry
+      distribution, new_memory = policies.act(
+        self.policy, params, observation, memory
+      )
       action = distribution.sample(seed=key)
-      new_state, new = jax.vmap(self.environment.step)(state, action)
-      is_real = is_alive & _is_finite(new)
+      # An action that is not finite never reaches the environment.
+      taken = jnp.where(jnp.isfinite(action), action, jnp.zeros_like(action))
+      new_state, new = jax.vmap(self.environment.step)(state, taken)
+      is_real = is_alive & _is_finite(action) & _is_finite(new)
       new_observation = _where(is_real, new.observation, observation)
       reward, discount = (
         jnp.where(is_real, x, 0.0).astype(jnp.float32)
@@ -150,11 +192,13 @@ class TrialSampler:
         behaviour_log_prob=distribution.log_prob(action),
         behaviour_params=policies.distribution_params(distribution),
       )
-      return (new_state, new_observation, is_real & (discount > 0)), data
+      new_memory = _where(is_real, new_memory, memory)
+      is_alive = is_real & (discount > 0)
+      return (new_state, new_memory, new_observation, is_alive), data
 
-    (_, last, _), data = lax.scan(
+    (_, _, last, _), data = lax.scan(
       step,
-      (state, first.observation, is_alive),
+      (state, memory, first.observation, is_alive),
       jax.random.split(act_key, self.config.horizon),
     )
     data = jax.tree_util.tree_map(lambda x: jnp.swapaxes(x, 0, 1), data)
@@ -171,11 +215,57 @@ class TrialSampler:
     )
 
 
-def _is_finite(time_step: types.TimeStep) -> chex.Array:
+def _check_parts(environment: types.Environment, policy: types.Policy) -> None:
+  """Refuses what cannot be scanned or stored, before anything is computed."""
+  key = jax.random.PRNGKey(0)
+
+  def reset(key):
+    return environment.reset(key, environment.sample_task(key))
+
+  def step(key, state, observation):
+    params = policy.init(key, observation)
+    memory = policies.initial_state(policy)
+    distribution, memory = policies.act(policy, params, observation, memory)
+    return memory, environment.step(state, distribution.sample(seed=key))
+
+  state, first = jax.eval_shape(reset, key)
+  policies.check_storable(policy, first.observation, environment.action_spec())
+  memory, (new_state, new) = jax.eval_shape(step, key, state, first.observation)
+  name = f'environment {environment!r}'
+  _check_same(f'{name}: the state', state, new_state, 'reset')
+  _check_same(
+    f'{name}: the observation', first.observation, new.observation, 'reset'
+  )
+  initial = jax.eval_shape(lambda: policies.initial_state(policy))
+  _check_same('policy: the memory', initial, memory, 'initial_state')
+
+
+def _check_same(name, old, new, start) -> None:
+  """Types, shapes and structure, so that a scan can carry it."""
+  structures = [jax.tree_util.tree_structure(x) for x in (old, new)]
+  if structures[0] != structures[1]:
+    raise ValueError(
+      f'{name} is {structures[0]} after {start} but {structures[1]} after a'
+      ' step; the two must be of one structure.'
+    )
+  for (path, x), y in zip(
+    jax.tree_util.tree_leaves_with_path(old),
+    jax.tree_util.tree_leaves(new),
+    strict=True,
+  ):
+    if (x.dtype, x.shape) != (y.dtype, y.shape):
+      raise ValueError(
+        f'{name}{jax.tree_util.keystr(path)} is {x.dtype}{list(x.shape)} after'
+        f' {start} but {y.dtype}{list(y.shape)} after a step; the two must be'
+        ' of one type and shape.'
+      )
+
+
+def _is_finite(tree: chex.ArrayTree) -> chex.Array:
   """Which rollouts `[B]` show finite numbers only."""
   finite = [
     jnp.all(jnp.isfinite(x).reshape(x.shape[0], -1), axis=1)
-    for x in jax.tree_util.tree_leaves(time_step)
+    for x in jax.tree_util.tree_leaves(tree)
   ]
   return jnp.all(jnp.stack(finite), axis=0)
 
