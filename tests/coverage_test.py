@@ -8,6 +8,8 @@ import pytest
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _LAYERS = ('agents', 'environments', 'launchers')
+# Started as a script by the module that draws, whose tests are fast.
+_SCRIPTS = {'acme_metarl.environments.mujoco.offscreen'}
 
 
 def _is_slow(nodes: list[ast.expr] | ast.expr) -> bool:
@@ -36,13 +38,21 @@ def has_fast_test(source: str) -> bool:
 
 
 def _words(source: str) -> set[str]:
-  """Dotted names of what a file imports."""
+  """Dotted names of what a file imports or names in a string."""
   names = set()
   for node in ast.walk(ast.parse(source)):
     if isinstance(node, ast.ImportFrom):
       names |= {f'{node.module}.{alias.name}' for alias in node.names}
     elif isinstance(node, ast.Import):
       names |= {alias.name for alias in node.names}
+    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+      names |= set(re.findall(r'acme_metarl(?:\.\w+)+', node.value))
+      for package, members in re.findall(
+        r'from (acme_metarl[\w.]*) import ([\w, ]+)', node.value
+      ):
+        names |= {f'{package}.{x.strip()}' for x in members.split(',')}
+      if node.value.isidentifier():  # Tests start mains by their names.
+        names.add(f'acme_metarl.launchers.{node.value}')
   return names
 
 
@@ -76,7 +86,7 @@ def test_every_module_is_seen_by_a_fast_test():
     if name in modules and name not in seen:
       seen.add(name)
       waiting |= _words(modules[name].read_text()) | {name.rpartition('.')[0]}
-  assert sorted(set(modules) - seen) == []
+  assert sorted(set(modules) - seen - _SCRIPTS) == []
 
 
 @pytest.mark.parametrize(
