@@ -51,7 +51,9 @@ def trajectory(
     ValueError: if one is no floating-point array of shape [T].
   """
   needs = 'a floating-point array of shape [T]'
-  checked = {name: float_array(name, x, needs) for name, x in required.items()}
+  checked: dict[str, Any] = {
+    name: float_array(name, x, needs) for name, x in required.items()
+  }
   for name, x in optional.items():
     checked[name] = None if x is None else float_array(name, x, needs)
   present = {name: x for name, x in checked.items() if x is not None}
@@ -78,7 +80,7 @@ def trajectory(
       ' one step.'
     )
   dtype = common_dtype(*present.values())
-  return tuple(None if x is None else x.astype(dtype) for x in checked.values())
+  return tuple(x if x is None else x.astype(dtype) for x in checked.values())
 
 
 def _listing(lengths: dict[str, int]) -> str:

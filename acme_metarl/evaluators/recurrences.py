@@ -163,9 +163,9 @@ def following(x: chex.Array, last: chex.Array) -> chex.Array:
 
 def _method() -> Method:
   method = _override.get()
-  if method is None:
-    method = 'scan' if jax.default_backend() == 'cpu' else 'associative'
-  return method
+  if method is not None:
+    return method
+  return 'scan' if jax.default_backend() == 'cpu' else 'associative'
 
 
 # Steps are functions of the module so that JAX recognises them and compiles

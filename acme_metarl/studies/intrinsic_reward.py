@@ -23,16 +23,15 @@ Liu et al. (2022), https://arxiv.org/abs/2112.15400.
 
 from collections.abc import Callable, Sequence
 import functools
-import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
 from jax import lax
 import jax.numpy as jnp
 
-from acme_metarl import tabular
-from acme_metarl.studies import meta_gradient_bias
+from acme_metarl import evaluators, tabular, types
+from acme_metarl.studies import derivative_accuracy, meta_gradient_bias
 
 ESTIMATORS = meta_gradient_bias.ESTIMATORS
 
@@ -66,126 +65,55 @@ class Settings(NamedTuple):
 Estimate = Callable[..., chex.Array]
 
 
-def advantage_weights(name: str, rho_tm1: chex.Array) -> chex.Array:
-  """Weights w_t with which an evaluator adds up the advantages.
-
-  With a state critic, each evaluator of `acme_metarl.evaluators` is
-  V_0 = G_0 + sum_t (gamma_0 ... gamma_{t-1}) w_t A_t, with weights that are
-  functions of the importance ratios alone:
-
-  * importance sampling, doubly robust: (rho_t - 1) rho_0 ... rho_{t-1};
-  * Taylor expansion of order K: the same with the product expanded in powers
-    of rho - 1 up to the order K - 1;
-  * log-likelihood: log rho_t.
-
-  So advantages of any kind, and their derivatives, can be put in: evaluators
-  hold theirs constant.
-
-  Args:
-    name: of an estimator.
-    rho_tm1: `[T]` importance ratios.
-
-  Returns:
-    `[T]` weights.
-
-  Raises:
-    ValueError: if no estimator has the name.
-  """
-  if name == 'log_likelihood':
-    return jnp.log(rho_tm1)
-  excess = rho_tm1 - 1.0
-  if name in ('importance_sampling', 'doubly_robust'):
-    before = jnp.concatenate([jnp.ones_like(rho_tm1[:1]), rho_tm1[:-1]])
-    return excess * jnp.cumprod(before)
-  if not (match := re.fullmatch(r'taylor_([1-9]\d{0,2})', name)):
-    raise ValueError(
-      f'Unknown estimator {name!r}; choose from {", ".join(ESTIMATORS)}, or a '
-      'higher order like taylor_4.'
-    )
-  # powers[j]: the sum over all j-tuples of earlier steps of their excesses'
-  # products.
-  powers = jnp.zeros(int(match.group(1)), rho_tm1.dtype).at[0].set(1.0)
-
-  def step(powers, x):
-    lower = jnp.concatenate([jnp.zeros_like(powers[:1]), powers[:-1]])
-    return powers + x * lower, x * jnp.sum(powers)
-
-  return lax.scan(step, powers, excess)[1]
-
-
-def advantages(
-  reward_tm1: chex.Array,
-  value: chex.Array,
-  discount_t: chex.Array,
-  lambda_: chex.Numeric,
-) -> chex.Array:
-  """Generalised advantage estimates, differentiable in everything.
-
-  Args:
-    reward_tm1: `[T]` rewards.
-    value: `[T + 1]` critic at x_0 ... x_T.
-    discount_t: `[T]` discounts.
-    lambda_: in [0, 1].
-
-  Returns:
-    `[T]` A_t = delta_t + lambda gamma_t A_{t+1}.
-  """
-  delta = reward_tm1 + discount_t * value[1:] - value[:-1]
-
-  def step(following, inputs):
-    delta_t, discount = inputs
-    advantage = delta_t + lambda_ * discount * following
-    return advantage, advantage
-
-  return lax.scan(
-    step, jnp.zeros_like(delta[0]), (delta, discount_t), reverse=True
-  )[1]
-
-
 def make_surrogate(
   name: str, lambda_: chex.Numeric
 ) -> Callable[..., chex.Array]:
-  """Returns the estimate of V(x_0), up to a constant, as one function.
+  """Returns the estimate of V(x_0) as one function.
 
   Args:
-    name: of an estimator. Importance sampling has no critic, so its advantage
-      is the plain return: critic 0 and lambda 1.
+    name: of an estimator. Importance sampling has no critic, so its return is
+      the Monte Carlo one, and λ plays no part.
     lambda_: of the advantages.
 
   Returns:
     `surrogate(logits, reward, critic, mdp, behaviour, trajectories, weights)`,
     a scalar, to be differentiated by the logits `[X, A]`, the reward table
-    `[X, A]` and the critic `[X]`. Its derivatives that involve the logits are
-    those of the evaluator; weights `[N]` sum to 1.
+    `[X, A]` and the critic `[X]`; weights `[N]` sum to 1.
+
+  Raises:
+    ValueError: if no estimator has the name.
   """
-  has_critic = name != 'importance_sampling'
+  evaluator: Any = derivative_accuracy.make_evaluator(name)
+  if name == 'doubly_robust':
+    # With advantages of any λ.
+    evaluator = functools.partial(evaluators.loaded_dice, lambda_=lambda_)
+  elif name == 'truncated_doubly_robust':
+    evaluator = functools.partial(evaluator, lambda_=lambda_)
+  elif name != 'importance_sampling':
+    evaluator = functools.partial(
+      evaluator, lambda_=lambda_, stop_target_gradients=False
+    )
 
   def surrogate(logits, reward, critic, mdp, behaviour, trajectories, weights):
-    log_ratio = jax.nn.log_softmax(logits) - jnp.log(behaviour)
-
-    def one(states, actions, discounts, mask):
-      before = states[:-1]
-      discount_t = mdp.discount * discounts
-      value = critic[states] if has_critic else jnp.zeros_like(critic)[states]
-      advantage = advantages(
-        reward[before, actions] * mask,
-        value,
-        discount_t,
-        lambda_ if has_critic else 1.0,
-      )
-      rho_tm1 = jnp.exp(log_ratio[before, actions] * mask)
-      decay = jnp.cumprod(
-        jnp.concatenate([jnp.ones_like(discount_t[:1]), discount_t[:-1]])
-      )
-      return jnp.dot(decay * advantage_weights(name, rho_tm1), advantage)
-
-    estimates = jax.vmap(one)(
-      trajectories.states,
-      trajectories.actions,
-      trajectories.discounts,
-      trajectories.mask,
+    before = trajectories.states[:, :-1]
+    actions, mask = trajectories.actions, trajectories.mask
+    data = types.Prepared(
+      observation=(),
+      action=(),
+      v_tm1=critic[before],
+      v_t=critic[trajectories.states[:, 1:]],
+      r_t=reward[before, actions] * mask,
+      discount_t=mdp.discount * trajectories.discounts,
+      advantage=(),
+      mask=mask,
+      behaviour_log_prob=jnp.log(behaviour)[before, actions],
     )
-    return jnp.dot(weights, estimates)
+    return evaluators.reduced_estimate(
+      tabular.log_prob(logits, before, actions),
+      data,
+      evaluator,
+      weights=weights * weights.size,  # The reduction is a mean.
+    )
 
   return surrogate
 
@@ -210,7 +138,7 @@ def make_estimate(
     `meta_gradient_bias.Parts.numbers`, and no intrinsic reward is 0.
   """
   for name in estimators:
-    advantage_weights(name, jnp.ones(1))
+    make_surrogate(name, 1.0)
   differentiate = functools.partial(_differentiate, tuple(estimators), horizon)
 
   def estimate(key, problem, parts, settings, intrinsic_reward=None):

@@ -14,7 +14,9 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from acme_metarl.evaluators import protocols, ratios
+from acme_metarl import types
+from acme_metarl.evaluators import derivatives as evaluator_derivatives
+from acme_metarl.evaluators import protocols
 from acme_metarl.tabular import mdp as mdp_lib
 from acme_metarl.tabular import sampling
 
@@ -66,13 +68,13 @@ def estimate_derivatives(
   log_prob = mdp_lib.log_prob(logits, states, trajectories.actions)
   data = types.Prepared(
     observation=(),
-    action=(),
+    action=(),  # type: ignore[arg-type]
     v_tm1=critic[states],
     v_t=critic[trajectories.states[:, 1:]],
     r_t=trajectories.rewards,
     discount_t=mdp.discount * trajectories.discounts,
-    advantage=(),
-    mask=None,
+    advantage=(),  # type: ignore[arg-type]
+    mask=None,  # type: ignore[arg-type]
     behaviour_log_prob=jnp.log(behaviour)[states, trajectories.actions],
   )
 
@@ -82,7 +84,9 @@ def estimate_derivatives(
 
     def values(log_prob):
       return [
-        evaluators_lib.reduced_estimate(log_prob[jnp.newaxis], batch, evaluate)
+        evaluator_derivatives.reduced_estimate(
+          log_prob[jnp.newaxis], batch, evaluate
+        )
         for evaluate in evaluators
       ]
 

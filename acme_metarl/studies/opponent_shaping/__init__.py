@@ -3,7 +3,6 @@
 from acme_metarl.studies.opponent_shaping.estimation import (
   EXACT,
   SOURCES,
-  dice_with_baseline,
   estimate_gradient,
   estimate_value,
   make_evaluator,
@@ -44,7 +43,6 @@ __all__ = [
   'RepeatedGame',
   'Rollouts',
   'State',
-  'dice_with_baseline',
   'estimate_gradient',
   'estimate_value',
   'exact_meta_gradient',

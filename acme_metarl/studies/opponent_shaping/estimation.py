@@ -5,8 +5,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
-from acme_metarl import evaluators
-from acme_metarl.evaluators import ratios
+from acme_metarl import evaluators, types
 from acme_metarl.studies import derivative_accuracy
 from acme_metarl.studies.opponent_shaping import games
 
@@ -24,52 +23,6 @@ SOURCES = (
 )
 
 
-def dice_with_baseline(
-  v_tm1: chex.Array,
-  v_t: chex.Array,
-  r_t: chex.Array,
-  discount_t: chex.Array,
-  rho_tm1: chex.Array,
-) -> chex.Array:
-  """DiCE with the baseline that its authors give it.
-
-  V̂_t = IS_t + B_t, IS the step-wise importance-sampling estimate, and
-  B_t = (1 - ρ_t) v(x_t) + γ_t B_{t+1}, B_T = 0.
-
-  On the behaviour policy, the gradient is that of `doubly_robust`; higher
-  derivatives keep the variance that a baseline of single steps cannot see.
-
-  See Section 5 of "DiCE: The Infinitely Differentiable Monte Carlo Estimator"
-  by Foerster et al. (2018), https://arxiv.org/abs/1802.05098, and "Loaded DiCE"
-  by Farquhar, Whiteson and Foerster (2019), https://arxiv.org/abs/1909.10549.
-
-  Args:
-    v_tm1: `[T]` critic at x_0 … x_{T-1}.
-    v_t: `[T]` critic at x_1 … x_T, not used.
-    r_t: `[T]` rewards.
-    discount_t: `[T]` discounts.
-    rho_tm1: `[T]` importance ratios.
-
-  Returns:
-    `[T]` estimates of V^π at x_0 … x_{T-1}.
-
-  Raises:
-    ValueError: if an input is no floating-point array of shape [T], T ≥ 1.
-  """
-  estimates = evaluators.importance_sampling(
-    v_tm1, v_t, r_t, discount_t, rho_tm1
-  )
-  # The sum of γ^t (1 - ρ_t) v(x_t): rewards of a trajectory of ratios 1.
-  baseline = evaluators.importance_sampling(
-    v_tm1,
-    v_t,
-    (1.0 - rho_tm1) * v_tm1,
-    discount_t,
-    jnp.ones_like(rho_tm1),
-  )
-  return estimates + baseline
-
-
 def make_evaluator(name: str) -> evaluators.Evaluator:
   """Returns the evaluator of a name of `SOURCES`, or `taylor_K`, K ≥ 1.
 
@@ -77,7 +30,7 @@ def make_evaluator(name: str) -> evaluators.Evaluator:
     ValueError: if none has the name.
   """
   if name == 'dice_with_baseline':
-    return dice_with_baseline
+    return evaluators.dice_with_baseline
   try:
     return derivative_accuracy.make_evaluator(name)
   except ValueError as error:
@@ -109,18 +62,23 @@ def estimate_value(
   Returns:
     A scalar, differentiable in both players' logits.
   """
-  rho = ratios.importance_ratios(
-    games.lookup(games.joint_log_probs(own, other), rollouts),
-    rollouts.log_prob,
-  )
   v_tm1 = games.state_values(critic, rollouts)
   # After the last round there is nothing.
   v_t = jnp.concatenate([v_tm1[1:], jnp.zeros_like(v_tm1[:1])])
-  discount_t = jnp.full_like(rho, game.discount).at[-1].set(0.0)
-  estimates = jax.vmap(evaluator, in_axes=1, out_axes=1)(
-    v_tm1, v_t, games.payoffs(game, rollouts), discount_t, rho
+  discount_t = jnp.full_like(v_tm1, game.discount).at[-1].set(0.0)
+  log_prob = games.lookup(games.joint_log_probs(own, other), rollouts)
+  data = types.Prepared(
+    observation=(),
+    action=(),  # type: ignore[arg-type]
+    v_tm1=v_tm1.T,
+    v_t=v_t.T,
+    r_t=games.payoffs(game, rollouts).T,
+    discount_t=discount_t.T,
+    advantage=(),  # type: ignore[arg-type]
+    mask=None,  # type: ignore[arg-type]
+    behaviour_log_prob=rollouts.log_prob.T,
   )
-  return jnp.mean(estimates[0])
+  return evaluators.reduced_estimate(log_prob.T, data, evaluator)
 
 
 def estimate_gradient(

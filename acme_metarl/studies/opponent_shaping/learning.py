@@ -32,6 +32,7 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
+from acme_metarl.evaluators import recurrences
 from acme_metarl.studies import derivative_accuracy
 from acme_metarl.studies.opponent_shaping import estimation, games
 
@@ -356,17 +357,18 @@ def _critic_loss(
   critics: chex.Array, game: games.RepeatedGame, rollouts: games.Rollouts
 ) -> chex.Array:
   """Mean squared distance from the discounted returns, summed over players."""
-
-  def backwards(following, payoff):
-    returns = payoff + game.discount * following
-    return returns, returns
-
-  payoffs = games.payoffs(game, rollouts).swapaxes(0, 1)  # [T, 2, B]
-  _, returns = lax.scan(
-    backwards, jnp.zeros_like(payoffs[0]), payoffs, reverse=True
+  payoffs = games.payoffs(game, rollouts)  # [2, T, B]
+  discounted_sums = jax.vmap(  # Over players, then games.
+    jax.vmap(recurrences.linear, in_axes=(None, 1, 0), out_axes=1),
+    in_axes=(None, 0, 0),
+  )
+  returns = discounted_sums(
+    jnp.full(payoffs.shape[1], game.discount, payoffs.dtype),
+    payoffs,
+    jnp.zeros_like(payoffs[:, 0]),
   )
   values = jax.vmap(games.state_values)(critics, rollouts)
-  return NUM_PLAYERS * jnp.mean((values - returns.swapaxes(0, 1)) ** 2)
+  return NUM_PLAYERS * jnp.mean((values - returns) ** 2)
 
 
 def _play(key, game, own, other, num_rollouts) -> games.Rollouts:

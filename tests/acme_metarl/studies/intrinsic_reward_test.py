@@ -1,19 +1,16 @@
 """Meta-gradients by an intrinsic reward, against exact sums and autodiff."""
 
 import functools
+import itertools
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from acme_metarl import evaluators, tabular
-from acme_metarl.evaluators import ratios
-from acme_metarl.studies import (
-  derivative_accuracy,
-  intrinsic_reward,
-  meta_gradient_bias,
-)
+from acme_metarl import tabular
+from acme_metarl.studies import intrinsic_reward, meta_gradient_bias
 from acme_metarl.studies.meta_gradient_bias import estimation
 
 HORIZON = 3
@@ -47,77 +44,79 @@ def _with(mdp, reward):
   return mdp._replace(reward=mdp.reward + reward)
 
 
-# The evaluators add up advantages with known weights.
+# The surrogate against sums of weighted advantages.
 
 
-_CRITIC_BASED = ('doubly_robust', 'log_likelihood') + tuple(
-  f'taylor_{order}' for order in (1, 2, 3, 6, 9)
-)
+def weights_of(name, rho_tm1):
+  """w_t, where V_0 = G_0 + Σ_t (γ_0 … γ_{t-1}) w_t A_t."""
+  if name == 'log_likelihood':
+    return jnp.log(rho_tm1)
+  order = len(rho_tm1)
+  if name.startswith('taylor'):
+    order = int(name.removeprefix('taylor_'))
+  weights = []
+  for t in range(len(rho_tm1)):
+    tuples = [
+      jnp.prod(rho_tm1[np.array(steps, int)] - 1.0)
+      for k in range(min(order, t + 1))
+      for steps in itertools.combinations(range(t), k)
+    ]
+    weights.append((rho_tm1[t] - 1.0) * sum(tuples))
+  return jnp.stack(weights)
 
 
 @pytest.mark.parametrize(
   ('name', 'lambda_'),
   [('importance_sampling', 1.0)]
-  + [(name, lambda_) for name in _CRITIC_BASED for lambda_ in (1.0, 0.7)],
+  + [
+    (name, lambda_)
+    for name in ('doubly_robust', 'log_likelihood', 'taylor_1', 'taylor_3')
+    for lambda_ in (1.0, 0.7)
+  ],
 )
-def test_weighted_advantages_have_the_evaluators_derivatives(name, lambda_):
-  """Off-policy, with an episode that ends in the middle of the row."""
-  length, rng = 6, np.random.default_rng(0)
-  value, reward = rng.normal(size=length + 1), rng.normal(size=length)
-  discount = jnp.array([0.9, 0.8, 0.9, 0.0, 0.9, 0.9])
-  behaviour = jnp.log(jnp.array(rng.uniform(0.2, 0.8, length)))
-  scores = rng.normal(size=(length, 2))
-  if name == 'importance_sampling':
-    value = np.zeros(length + 1)
-  value, reward = jnp.array(value), jnp.array(reward)
-  evaluator = derivative_accuracy.make_evaluator(name)
-  if name.startswith('taylor') or name == 'log_likelihood':
-    evaluator = functools.partial(evaluator, lambda_=lambda_)
-  elif name == 'doubly_robust' and lambda_ < 1:
-    # Loaded DiCE with such advantages: the expansion of full order.
-    evaluator = functools.partial(
-      evaluators.taylor_expansion, order=length, lambda_=lambda_
-    )
-
-  def rho(x):
-    log_prob = jax.nn.log_sigmoid(jnp.array(scores) @ x)
-    return ratios.importance_ratios(log_prob, behaviour)
-
-  def by_evaluator(x):
-    return evaluator(value[:-1], value[1:], reward, discount, rho(x))[0]
-
-  def by_weights(x):
-    advantage = intrinsic_reward.advantages(reward, value, discount, lambda_)
-    decay = jnp.cumprod(jnp.concatenate([jnp.ones(1), discount[:-1]]))
-    weights = intrinsic_reward.advantage_weights(name, rho(x))
-    return jnp.dot(decay * weights, advantage)
-
-  @jax.jit
-  def derivatives(x):
-    return [
-      (derivative(by_weights)(x), derivative(by_evaluator)(x))
-      for derivative in (jax.grad, jax.hessian)
-    ]
-
-  for actual, expected in derivatives(jnp.array([0.3, -0.6])):
-    np.testing.assert_allclose(actual, expected, rtol=1e-10)
-
-
-def test_advantages_by_their_definition():
-  rng = np.random.default_rng(0)
-  reward, value = rng.normal(size=4), rng.normal(size=5)
-  discount, lambda_ = np.array([0.9, 0.8, 0.0, 0.9]), 0.7
-  delta = reward + discount * value[1:] - value[:-1]
-  want = [
-    sum(
-      np.prod(lambda_ * discount[t:s]) * delta[s] for s in range(t, len(delta))
-    )
-    for t in range(len(delta))
-  ]
-  got = intrinsic_reward.advantages(
-    jnp.array(reward), jnp.array(value), jnp.array(discount), lambda_
+def test_the_surrogate_weighs_advantages(problem, name, lambda_):
+  """Off-policy, an early end: derivatives by logits, reward and critic."""
+  mdp = problem.mdp
+  states = jnp.array([0, 0, 1, 0, 1])
+  actions = jnp.array([1, 0, 1, 0])
+  discounts, mask = jnp.array([1.0, 1.0, 0.0, 0.0]), jnp.array([1, 1, 1, 0.0])
+  behaviour = jnp.array([[0.3, 0.7], [0.6, 0.4]])
+  trajectories = tabular.Trajectories(
+    *(x[None] for x in (states, actions, 0.0 * mask, discounts, mask))
   )
-  np.testing.assert_allclose(got, want, rtol=1e-12)
+  surrogate = intrinsic_reward.make_surrogate(name, lambda_)
+
+  def by_surrogate(logits, reward, critic):
+    return surrogate(
+      logits, reward, critic, mdp, behaviour, trajectories, jnp.ones(1)
+    )
+
+  def by_weights(logits, reward, critic):
+    before = states[:-1]
+    if name == 'importance_sampling':
+      critic = 0.0 * critic
+    discount_t = mdp.discount * discounts
+    rewards = reward[before, actions] * mask
+    delta = rewards + discount_t * critic[states[1:]] - critic[before]
+    advantage, following = [], 0.0
+    for t in reversed(range(len(mask))):
+      following = delta[t] + lambda_ * discount_t[t] * following
+      advantage.append(following)
+    log_ratio = jax.nn.log_softmax(logits) - jnp.log(behaviour)
+    rho = jnp.exp(log_ratio[before, actions] * mask)
+    decay = jnp.cumprod(jnp.append(1.0, discount_t[:-1]))
+    return jnp.dot(decay * weights_of(name, rho), jnp.stack(advantage[::-1]))
+
+  def derivatives(function, logits, *rest):
+    gradient = jax.grad(function)
+    mixed = jax.jacrev(gradient, argnums=(0, 1, 2))
+    return gradient(logits, *rest), mixed(logits, *rest)
+
+  point = (problem.logits, mdp.reward, jnp.array([0.3, -0.2]))
+  actual, expected = jax.jit(
+    lambda point: [derivatives(f, *point) for f in (by_surrogate, by_weights)]
+  )(point)
+  chex.assert_trees_all_close(actual, expected, rtol=1e-10, atol=1e-12)
 
 
 # The meta-gradient.

@@ -110,14 +110,6 @@ class TestEstimation:
       np.testing.assert_allclose(hessian * (1 - same_round), 0.0, atol=1e-12)
       assert np.all(hessian[same_round > 0] != 0)
 
-  def test_dice_with_baseline_by_hand(self):
-    v, r = jnp.array([2.0, 3.0]), jnp.array([1.0, -1.0])
-    rho, discount = jnp.array([0.5, 2.0]), jnp.array([0.9, 0.0])
-    actual = opponent_shaping.dice_with_baseline(v, v, r, discount, rho)
-    second = 2.0 * -1.0 + (1 - 2.0) * 3.0
-    first = 0.5 * (1 + 0.9 * 2.0 * -1.0) + (1 - 0.5) * 2.0 + 0.9 * -1.0 * 3.0
-    np.testing.assert_allclose(actual, [first, second])
-
   def test_chunks_change_nothing(self, short_game, players):
     rollouts = opponent_shaping.play(
       jax.random.PRNGKey(2), short_game, *players, 12
