@@ -275,7 +275,7 @@ def read(field: str, value: Any, allow_imports: bool) -> Any:
       raise ValueError(
         f'{field} must name one of {", ".join(_PARTS[kind])}, but got {name!r}.'
       )
-    fields = {
+    fields: dict[str, Any] = {
       k: tuple(v) if isinstance(v, list) else read(k, v, allow_imports)
       for k, v in values.items()
     }

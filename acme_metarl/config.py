@@ -331,7 +331,7 @@ class AlgorithmConfig:
       ValueError: for fields that do not exist or values that do not fit.
     """
     cls.check_fields('values', values)
-    read = {}
+    read: dict[str, Any] = {}
     for name, value in values.items():
       if name in _PARTS or name == 'inner_loop':
         value = algorithm_parts.read(name, value, allow_imports)

@@ -19,7 +19,8 @@ def plain(value: Any) -> Any:
   if isinstance(value, tuple) and not hasattr(value, '_fields'):
     return tuple(plain(x) for x in value)
   if isinstance(value, Mapping):
-    return type(value)((k, plain(x)) for k, x in value.items())
+    items = ((k, plain(x)) for k, x in value.items())
+    return type(value)(items)  # type: ignore[call-arg]
   return value
 
 
@@ -101,7 +102,7 @@ def _check_number(name, value, low, high, needs) -> None:
     return  # A hyper-parameter that jax.vmap sweeps.
   fits = (
     isinstance(value, numbers.Real)
-    and abs(value) < float('inf')
+    and abs(value) < float('inf')  # type: ignore[operator]
     and (low is None or value >= low)
     and (high is None or value <= high)
   )

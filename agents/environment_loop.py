@@ -20,7 +20,7 @@ try:
   from acme.utils.observers import EnvLoopObserver
 except ImportError:
 
-  class EnvLoopObserver(abc.ABC):
+  class EnvLoopObserver(abc.ABC):  # type: ignore[no-redef]
     """Collects metrics of an episode, see Acme's class of this name."""
 
     @abc.abstractmethod

@@ -35,9 +35,7 @@ def float_array(name: str, x: Any, needs: str) -> chex.Array:
   return x
 
 
-def trajectory(
-  optional: Mapping[str, Any], **required: Any
-) -> tuple[chex.Array, ...]:
+def trajectory(optional: Mapping[str, Any], **required: Any) -> tuple[Any, ...]:
   """Checks arrays of one trajectory; returns them in their common dtype.
 
   Args:

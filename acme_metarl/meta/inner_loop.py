@@ -115,6 +115,8 @@ class GradientAscent:
     self, key: chex.PRNGKey, observation: chex.ArrayTree
   ) -> MetaParams:
     """Returns initial meta-parameters."""
+    if self.init_policy is None:
+      raise ValueError('init_policy must be given, but got None.')
     params = self.init_policy(key, observation)
     dtype = jnp.result_type(*jax.tree_util.tree_leaves(params))
     if self.step_sizes == 'per_parameter':

@@ -167,7 +167,7 @@ class LearnedValue:
     discount_t = discount * trials.discount * mask
     values = self(trials.observation, reward, mask, state=state)
     td_errors = reward + discount_t * values[..., 1:] - values[..., :-1]
-    advantage = jax.vmap(recurrences.linear)(
+    advantage = jax.vmap(recurrences.linear)(  # type: ignore[call-arg]
       *(
         x.reshape((-1, rows[-1]))
         for x in (gae_lambda * discount_t, td_errors * mask)

@@ -7,7 +7,7 @@ an accelerator wants them all at once. Devices share the tasks out.
 from collections.abc import Callable, Sequence
 import functools
 import inspect
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -20,7 +20,9 @@ from acme_metarl import types
 try:
   _shard_map = jax.shard_map
 except AttributeError:  # JAX before 0.6.
-  from jax.experimental.shard_map import shard_map as _shard_map
+  from jax.experimental.shard_map import (  # type: ignore[assignment]
+    shard_map as _shard_map,
+  )
 
 # (what all tasks share, one task) -> pytree of arrays.
 TaskFn = Callable[[types.PyTree, types.PyTree], types.PyTree]
@@ -29,7 +31,7 @@ _AXIS = 'tasks'
 _SHARED = jax.sharding.PartitionSpec(_AXIS)
 _REPLICATED = jax.sharding.PartitionSpec()
 # The check of replicated outputs was renamed; it cannot follow scans.
-_NO_CHECK = {
+_NO_CHECK: dict[str, Any] = {
   name: False
   for name in ('check_vma', 'check_rep')
   if name in inspect.signature(_shard_map).parameters

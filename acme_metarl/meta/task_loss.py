@@ -163,7 +163,7 @@ class TaskLoss:
     last = take_stage(task.stages, self.num_inner_steps)
     objective = self.outer_objective(outputs[-1].log_prob, last)
     loss = -objective
-    kl = None
+    kl: Any = None
     if self._has_kl(outputs[-1]):
       kl = jnp.stack(
         [self._kl(output, task, index) for index, output in enumerate(outputs)]
@@ -222,7 +222,7 @@ class TaskLoss:
 
   def _score(self, outputs, stages) -> chex.Array:
     """The score of all pre-update samples; its value means nothing."""
-    total = 0.0
+    total: chex.Numeric = 0.0
     for index, output in enumerate(outputs):
       mask = stages.mask[index]
       if self.kind == 'emaml':

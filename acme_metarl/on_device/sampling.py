@@ -110,6 +110,7 @@ class TrialSampler:
     with opposite perturbations.
     """
     keys = jnp.repeat(jax.random.split(key, num_tasks // 2), 2, axis=0)
+    assert self.learner.perturb is not None
     perturbed = self.learner.perturb(params, key, num_tasks)
     return task_batching.map_tasks(
       lambda _, inputs: self._sample_trials(inputs[0], 0, inputs[1]),

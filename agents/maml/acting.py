@@ -58,9 +58,9 @@ class MAMLActor(core.Actor):
     self._step = 0
     self._stage = 0
     self._meta_params = None
-    self._params = None
+    self._params: Any = None
     self._state = ()
-    self._extras = None
+    self._extras: Any = None
     self._idle_action = None
 
   @property

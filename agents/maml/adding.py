@@ -204,7 +204,7 @@ class TrialAdder(TrialRecorder, base.Adder):
     self,
     action: types.PyTree,
     next_timestep: dm_env.TimeStep,
-    extras: Extras = (),
+    extras: Any = (),
   ) -> None:
     """Records one loop step; the last one of a trial inserts it."""
     super().add(action, next_timestep, extras)

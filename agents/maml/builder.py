@@ -235,7 +235,7 @@ class MAMLBuilder:
 
   def _check_hosts(self) -> None:
     num_tasks = self._config.algorithm.num_tasks
-    num_devices = len(self._asked_devices)
+    num_devices = len(self._devices())
     if self._num_hosts() == 1:
       return
     if num_tasks % num_devices:

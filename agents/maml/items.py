@@ -64,7 +64,7 @@ def item_spec(
 
     return make
 
-  per_step = jax.ShapeDtypeStruct(sampled.log_prob.shape, np.float32)
+  per_step: Any = jax.ShapeDtypeStruct(sampled.log_prob.shape, np.float32)
   stages = jax.tree_util.tree_map(
     block(horizon),
     types.Stage(

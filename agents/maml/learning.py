@@ -68,7 +68,7 @@ class MAMLLearner(core.Learner):
     self._update = jax.jit(learner.update, out_shardings=self._everywhere)
     self._state = self._replicate(learner.init(key, observation))
     self._observation_structure = jax.tree_util.tree_structure(observation)
-    self._last_time = None
+    self._last_time: float | None = None
 
   @property
   def state(self) -> learner_lib.MetaState:

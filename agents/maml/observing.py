@@ -22,7 +22,8 @@ class TrialReturns(environment_loop.EnvLoopObserver):
   """
 
   def __init__(self):
-    self._local: threading.local | None = None
+    # Made in the thread that plays; one cannot be pickled.
+    self._local: Any = None
 
   def __getstate__(self) -> dict[str, Any]:
     return {'_local': None}

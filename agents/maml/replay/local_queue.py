@@ -120,7 +120,7 @@ class Table:
         if self._is_closed or should_stop():
           return []
         self._changed.wait(_WAIT_SECONDS)
-      samples = []
+      samples: list[Any] = []
       while len(samples) < num_samples:
         oldest = self._items[0]
         samples.append(oldest[0])
