@@ -174,6 +174,24 @@ def test_evaluation_needs_no_adder_and_stores_nothing(agent, variables):
   }
 
 
+def test_evaluation_may_end_with_the_mode(make_agent):
+  agent = make_agent(agent={'mode_in_last_stage': True})
+  assert agent.policy.select_last is None
+  actor = agent.builder.make_actor(
+    jax.random.PRNGKey(0),
+    agent.builder.make_policy(agent.networks, agent.spec, evaluation=True),
+    agent.spec,
+    agent.make_learner(),
+  )
+  environment_loop.EnvironmentLoop(
+    agent.environment, actor, logger=agent.logger
+  ).run_episode()
+  trial = actor._recorder.trial
+  is_mean = trial.action == trial.behaviour_params[0]
+  assert not is_mean[:, 0].any()
+  assert is_mean[:, 1].all()
+
+
 def test_an_actor_needs_variables(agent):
   with pytest.raises(ValueError, match='variable_source: got None'):
     agent.builder.make_actor(jax.random.PRNGKey(0), agent.policy, agent.spec)

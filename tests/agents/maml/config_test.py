@@ -3,6 +3,8 @@ import pytest
 from acme_metarl import presets
 from acme_metarl.agents import maml
 
+_EVOLUTION = dict(meta_gradient='evolution_strategies', num_outer_epochs=1)
+
 
 def test_defaults_are_those_of_the_main_job():
   config = maml.MAMLConfig()
@@ -15,6 +17,10 @@ def test_defaults_are_those_of_the_main_job():
   ('overrides', 'message'),
   [
     ({'algorithm': 'promp'}, 'algorithm: .*AlgorithmConfig'),
+    (
+      {'algorithm': presets.make('promp', **_EVOLUTION)},
+      "meta_gradient: got 'evolution_strategies'.*on device",
+    ),
     ({'reuse': 0}, 'reuse: got 0'),
     ({'reuse': 1.5}, 'reuse: got 1.5, need an integer'),
     ({'max_lag': -1}, 'max_lag: got -1, need an integer of at least 0'),

@@ -1,4 +1,5 @@
 import acme
+from acme import specs
 import distrax
 import flax.linen as nn
 import jax
@@ -124,15 +125,49 @@ def test_flax_module_trains(make_agent):
   assert all(x > 0 for x in jax.tree_util.tree_leaves(change))
 
 
-def test_refuses_distributions_that_cannot_be_stored(make_agent):
+def _without_batch_axis(normal):
+  return distrax.MultivariateNormalDiag(normal.loc, normal.scale[0])
+
+
+@pytest.mark.parametrize(
+  ('distribution', 'message'),
+  [
+    (_without_batch_axis, 'a parameter of shape'),
+    (lambda normal: normal, 'log-probabilities of shape'),
+  ],
+)
+# As many rollouts as actions have dimensions must not hide it.
+@pytest.mark.parametrize('preset', ['promp', 'trpo_maml'])
+def test_refuses_distributions_that_do_not_fit(
+  make_agent, distribution, message, preset
+):
   module = _FlaxPolicy()
 
   def apply(params, observation):
-    normal = module.apply(params, observation).distribution
-    return distrax.MultivariateNormalDiag(normal.loc, normal.scale)
+    return distribution(module.apply(params, observation).distribution)
 
-  with pytest.raises(ValueError, match='networks: .*Independent'):
-    make_agent(networks=maml.MAMLNetworks(types.Policy(module.init, apply)))
+  with pytest.raises(ValueError, match=f'networks: .*{message}.*Independent'):
+    make_agent(
+      networks=maml.MAMLNetworks(types.Policy(module.init, apply)),
+      preset=preset,
+    )
+
+
+def test_specs_of_one_rollout_keep_their_bounds():
+  batched = {
+    'box': specs.BoundedArray((2, 3, 4), np.float32, -np.arange(4), 7.0),
+    'free': specs.Array((2, 3), np.int32),
+  }
+  one = maml.rollout_spec(batched)
+  assert one['box'].shape == (4,)
+  assert one['box'].minimum.tolist() == [0, -1, -2, -3]
+  assert np.broadcast_to(one['box'].maximum, (4,)).tolist() == [7] * 4
+  assert one['free'] == specs.Array((), np.int32)
+
+
+def test_the_old_names_warn():
+  with pytest.warns(DeprecationWarning, match='SampledActions now'):
+    assert networks_lib.Selection is networks_lib.SampledActions
 
 
 @pytest.mark.parametrize('chunk_size', [None, 1, 2])
