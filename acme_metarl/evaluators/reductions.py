@@ -232,7 +232,7 @@ def _equal_between_rollouts(
   size = jnp.max(jnp.abs(jnp.where(mask == 0, 0.0, v_tm1))) + jnp.max(
     jnp.abs(returns)
   )
-  rounding = _ROUNDING * jnp.finfo(returns.dtype).eps * size
+  rounding = _ROUNDING * float(jnp.finfo(returns.dtype).eps) * size
   return jnp.any(together) & (difference <= rounding)
 
 
