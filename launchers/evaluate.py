@@ -135,6 +135,7 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> None:
   checkpoint = run_config.find_checkpoint(values['checkpoint'].value)
   config = _config(checkpoint, values, overrides)
   params = evaluation.meta_params(config, checkpoint)
+  config = _resized(config, values)
   # Seeded by both, so never with the tasks of the run's own evaluations.
   environment = config.trial_environment('evaluation', seed=(config.seed, seed))
   builder = maml.MAMLBuilder(config.agent_config)
@@ -187,7 +188,7 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> None:
 def _config(
   checkpoint, values: flags.FlagValues, overrides: Mapping[str, str]
 ) -> run_config.RunConfig:
-  """The run's configuration with the sizes that the flags ask for.
+  """The run's configuration, and where to play.
 
   Values of `--config.FIELD` say what of the run's own may be imported.
   """
@@ -199,24 +200,26 @@ def _config(
     if references.is_one(text)
   }
   config = run_config.config_of(checkpoint, given)
-  stored = checkpoint.get('config')
-  stored = {
-    **stored,
-    **{f'config.{k}': v for k, v in config.algorithm.to_dict().items()},
-  }
+  has = config.to_dict()
+  has |= {f'config.{name}': text for name, text in has['algorithm'].items()}
   for name, text in texts.items():
-    if name != 'evaluation_environment' and text not in (
-      None,
-      stored.get(name),
-    ):
+    is_other = text is not None and text != has.get(name)
+    if is_other and name != 'evaluation_environment':
       raise ValueError(
-        f'{name}: the run has {stored.get(name)}, not {text}; leave it out.'
+        f'{name}: the run has {has.get(name)}, not {text}; leave it out.'
       )
   other = texts['evaluation_environment']
   if other is not None:
     config = dataclasses.replace(
       config, evaluation_environment=given.get(other, other)
     )
+  return config
+
+
+def _resized(
+  config: run_config.RunConfig, values: flags.FlagValues
+) -> run_config.RunConfig:
+  """The configuration with the sizes that the flags ask for."""
   sizes = {
     name: values[name].value
     for name in _SIZES

@@ -42,11 +42,15 @@ def main(
   )
   text = values.get_help()
   flags.FLAGS.mark_as_parsed()  # Those who read global flags ask for that.
-  for module, of_module in flags.FLAGS.flags_by_module_dict().items():
-    if module.startswith(_OTHERS):
-      for flag in of_module:
-        if flag.name not in values:
-          values[flag.name] = flag
+  shared = [
+    flag
+    for module, of_module in flags.FLAGS.flags_by_module_dict().items()
+    if module.startswith(_OTHERS)
+    for flag in of_module
+  ]
+  for flag in shared:
+    if flag.name not in values:
+      values[flag.name] = flag
   # Else JAX tells about every kind of device that is not there.
   python_logging.getLogger('jax').setLevel(python_logging.WARNING)
   try:
@@ -77,3 +81,6 @@ def main(
       f'{launcher}: interrupted; --resume goes on from the last checkpoint.'
     )
     sys.exit(130)
+  finally:
+    for flag in shared:
+      flag.unparse()
