@@ -24,6 +24,10 @@ from acme_metarl.environments.rendering import (
   plot_navigation as plot_navigation,
 )
 from acme_metarl.environments.rendering import render as render
+from acme_metarl.environments.suites import BraxEnvironment as BraxEnvironment
+from acme_metarl.environments.suites import (
+  GymnaxEnvironment as GymnaxEnvironment,
+)
 from acme_metarl.environments.trial import TrialEnvironment as TrialEnvironment
 from acme_metarl.environments.trial import TrialObservation as TrialObservation
 from acme_metarl.environments.trial_info import InfoRecorder as InfoRecorder

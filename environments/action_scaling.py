@@ -116,7 +116,10 @@ class Actions:
 
   def to_theirs(self, action: Any) -> np.ndarray:
     """Fresh actions `[..., *shape]` that the environment takes."""
-    action = np.array(action, self.user_spec.dtype)
+    return self.apply(np.array(action, self.user_spec.dtype))
+
+  def apply(self, action: chex.Array) -> chex.Array:
+    """The same of a numpy or a JAX array of the environment's type."""
     if self._is_scaled:
       return scale_action(action, *self._bounds)
     return action if self._bounds is None else action.clip(*self._bounds)
