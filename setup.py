@@ -14,6 +14,7 @@ _INIT = (_ROOT / 'acme_metarl' / '__init__.py').read_text(encoding='utf-8')
 _CORE = [
   'absl-py>=2.1',
   'chex>=0.1.90',
+  'cloudpickle>=3.0',
   'distrax>=0.1.5',
   'dm-env>=1.6',
   'dm-haiku>=0.0.14',
@@ -56,7 +57,6 @@ _AGENT = [
 ]
 _DEV = [
   'build>=1.2',
-  'cloudpickle>=3.0',
   'flax>=0.10',
   'hypothesis>=6.100',
   'mypy==2.4.1',

@@ -30,7 +30,7 @@ _PARTS = {
   '_DEV': ('tests',),
 }
 # Asked for where they are needed, with a sentence that says what to install.
-_OPTIONAL = {'ray', 'xmanager'}
+_OPTIONAL = {'dm_control', 'ray', 'xmanager'}
 # Declared, and imported by no line of ours.
 _INDIRECT = {
   'build': 'a test calls it as a program',

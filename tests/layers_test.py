@@ -12,6 +12,8 @@ _LAYERS = ('agents', 'environments', 'launchers')
 _LIBRARY = {'chex', 'distrax', 'haiku', 'jax', 'numpy', 'optax', 'rlax'}
 _ENVIRONMENTS = {
   'absl',
+  'cloudpickle',
+  'dm_control',
   'dm_env',
   'gymnasium',
   'imageio',
