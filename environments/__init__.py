@@ -17,6 +17,7 @@ from acme_metarl.environments.batched import (
   has_finite_tasks as has_finite_tasks,
 )
 from acme_metarl.environments.batched import tasks_in_words as tasks_in_words
+from acme_metarl.environments.processes import ProcessBatch as ProcessBatch
 from acme_metarl.environments.registry import make as make
 from acme_metarl.environments.registry import names as names
 from acme_metarl.environments.registry import register as register

@@ -125,20 +125,27 @@ class LoopBatch(abc.ABC):
   def reset(
     self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator
   ) -> Any:
-    num_tasks = tasks_lib.count(tasks)
-    self._batch_shape = (num_tasks, num_rollouts)
-    num_environments = num_tasks * num_rollouts
-    self._make_environments(num_environments)
-    seeds = rng.integers(SEED_BOUND, size=num_environments)
-    self._is_over = np.zeros(num_environments, bool)
+    return self.start(*rollouts(tasks, num_rollouts, rng))
+
+  def start(
+    self,
+    tasks: list[types.PyTree],
+    seeds: list[int],
+    batch_shape: tuple[int, int],
+  ) -> Any:
+    """Starts rollouts, of one task and one seed each; see `rollouts`."""
+    self._batch_shape = batch_shape
+    self._make_environments(len(tasks))
+    self._is_over = np.zeros(len(tasks), bool)
     self._rows = None
-    for i in range(num_environments):
-      task = tasks_lib.take(tasks, i // num_rollouts)
-      self._set_one(self._environments[i], task, int(seeds[i]))
-      observation = self._reset_one(self._environments[i], int(seeds[i]))
-      self._write(i, observation)
-    self._has_checked_hook |= num_tasks > 1
-    self._check_specs(num_environments)
+    for i, (task, seed) in enumerate(zip(tasks, seeds, strict=True)):
+      self._set_one(self._environments[i], task, seed)
+      self._write(i, self._reset_one(self._environments[i], seed))
+    # Once it has set different tasks, and changed nothing that is shared.
+    self._has_checked_hook = (
+      self._has_checked_hook or len(set(map(repr, tasks))) > 1
+    )
+    self._check_specs(len(tasks))
     return self._shaped()
 
   def step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -217,6 +224,29 @@ class LoopBatch(abc.ABC):
     return structure.unflatten(
       [row.reshape(*self._batch_shape, *row.shape[1:]) for row in self._rows]
     )
+
+
+def rollouts(
+  tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator
+) -> tuple[list[types.PyTree], list[int], tuple[int, int]]:
+  """What each rollout of a batch starts with.
+
+  Args:
+    tasks: pytree `[G, ...]`.
+    num_rollouts: B.
+    rng: draws the seeds.
+
+  Returns:
+    G·B tasks, G·B seeds, and `(G, B)`.
+  """
+  batch_shape = (tasks_lib.count(tasks), num_rollouts)
+  size = batch_shape[0] * num_rollouts
+  seeds = rng.integers(SEED_BOUND, size=size)
+  return (
+    [tasks_lib.take(tasks, i // num_rollouts) for i in range(size)],
+    [int(seed) for seed in seeds],
+    batch_shape,
+  )
 
 
 def write_info(

@@ -121,26 +121,20 @@ class GymnasiumVectorBatch:
   def reset(
     self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator
   ) -> Any:
-    self._batch_shape = (tasks_lib.count(tasks), num_rollouts)
-    size = self._batch_shape[0] * num_rollouts
-    self._make_vector(size)
-    self._give_tasks(
-      [tasks_lib.take(tasks, i // num_rollouts) for i in range(size)]
-    )
-    seeds = rng.integers(looping.SEED_BOUND, size=size)
+    each, seeds, self._batch_shape = looping.rollouts(tasks, num_rollouts, rng)
+    self._make_vector(len(each))
+    self._give_tasks(each)
     # One seed for each of gymnasium's own; others take one for all.
     has_parts = hasattr(self._vector.unwrapped, 'env_fns') or hasattr(
       self._vector.unwrapped, 'envs'
     )
     observation, _ = adapters.unpack(
-      self._vector.reset(
-        seed=[int(x) for x in seeds] if has_parts else int(seeds[0])
-      ),
+      self._vector.reset(seed=seeds if has_parts else seeds[0]),
       2,
       'reset',
       self._vector,
     )
-    self._is_live = np.ones(size, bool)
+    self._is_live = np.ones(len(each), bool)
     self._shown = self._checked(observation)
     return self._shaped(self._shown)
 
