@@ -30,7 +30,14 @@ _PARTS = {
   '_DEV': ('tests',),
 }
 # Asked for where they are needed, with a sentence that says what to install.
-_OPTIONAL = {'dm_control', 'ray', 'xmanager'}
+_OPTIONAL = {
+  'brax',
+  'dm_control',
+  'gymnax',
+  'mujoco_playground',
+  'ray',
+  'xmanager',
+}
 # Declared, and imported by no line of ours.
 _INDIRECT = {
   'build': 'a test calls it as a program',
@@ -72,7 +79,7 @@ def _imported(folder: str) -> dict[str, str]:
       else:
         continue
       for top in {name.split('.')[0] for name in names}:
-        if top not in sys.stdlib_module_names | {'acme_metarl'}:
+        if top not in sys.stdlib_module_names | {'acme_metarl', 'tests'}:
           found[_DISTRIBUTIONS.get(top, top).lower()] = str(path)
   return found
 
