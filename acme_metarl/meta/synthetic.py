@@ -28,8 +28,8 @@ def make_trials(
 
   Args:
     key: random key.
-    policy: draws the actions,
-    params: with these parameters at every stage.
+    policy: draws the actions.
+    params: the policy's parameters, the same at every stage.
     observation_size: n of observations `[n]`.
     num_tasks: G.
     num_inner_steps: K; there are K+1 stages.

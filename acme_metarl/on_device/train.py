@@ -43,7 +43,8 @@ class TrainState(NamedTuple):
 
   Attributes:
     meta: parameters, optimiser and counters.
-    key: the run's random key; an iteration's key derives from it and from
+    key: the run's random key; an iteration's key derives from it and from the
+      number of iterations done.
     iteration: how many iterations are done.
   """
 
