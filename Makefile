@@ -16,7 +16,7 @@ SMOKE := tests/acme_metarl/*_test.py \
   tests/acme_metarl/on_device
 
 .PHONY: help train test test-fast test-agent-stack test-modern run-modern \
-  lint types check-learning check-mutations requirements
+  lint types check-learning check-mutations measure-tests requirements
 
 help:
 	@echo 'make train            the main job; FLAGS="--seed=1" sets flags'
@@ -25,6 +25,7 @@ help:
 	@echo 'make lint             format, style and types'
 	@echo 'make check-learning   tests that train for minutes'
 	@echo 'make check-mutations  do tests notice when a line is wrong?'
+	@echo 'make measure-tests    decides anew which tests are slow'
 	@echo 'make requirements     writes the pins of the agent stack anew'
 
 train: .venv/.ready
@@ -68,6 +69,10 @@ check-learning: .venv/.ready
 
 check-mutations: .venv/.ready
 	$(PYTHON) tests/mutations/check.py
+
+# Decides anew what test-fast leaves out.
+measure-tests: .venv/.ready
+	$(PYTHON) tests/measure.py -n $(WORKERS) --dist worksteal tests
 
 # Plain pip reads the pinned, hashed file; a change of it makes a new
 # environment. The stamp comes last, so an interrupted set-up starts afresh.

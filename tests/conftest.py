@@ -4,6 +4,9 @@ So programs are compiled without LLVM's optimisations, and what one worker,
 launcher or earlier run compiled is loaded from a folder: `.cache/xla`, or below
 `ACME_METARL_CACHE` where that is set (CI starts from a fresh clone). It is
 bounded, and may be deleted at any time.
+
+Tests are marked `slow` here: `slow.txt` lists them, as `make measure-tests`
+measured them.
 """
 
 import gc
@@ -18,6 +21,7 @@ import pytest
 _ROOT = pathlib.Path(__file__).parent.parent
 _FOLDER = 'JAX_COMPILATION_CACHE_DIR'
 _LIMIT = 2**30  # Bytes.
+_SLOW = pathlib.Path(__file__).with_name('slow.txt')
 # Exists for Python 3.10 only.
 _NO_AGENT_STACK = re.compile(
   "No module named '(acme|courier|launchpad|reverb|tensorflow)[.']"
@@ -65,6 +69,14 @@ def pytest_configure(config):
   if 'not learning' in config.option.markexpr:
     flags = os.environ.get('XLA_FLAGS', '')
     os.environ['XLA_FLAGS'] = f'--xla_backend_optimization_level=0 {flags}'
+
+
+@pytest.hookimpl(tryfirst=True)  # Before -m chooses.
+def pytest_collection_modifyitems(items):
+  slow = set(_SLOW.read_text().split())
+  for item in items:
+    if item.nodeid.partition('[')[0] in slow:
+      item.add_marker('slow')
 
 
 def _skip_without_agent_stack(path, report):
