@@ -150,3 +150,40 @@ def test_full_disk_leaves_the_last_checkpoint(small_disk: pathlib.Path):
   assert checkpoint.step == 1
   checkpointing.restore_tree(_tree(), checkpoint.arrays)
   assert len(list(small_disk.iterdir())) == 1
+
+
+def test_folders_above_are_made(tmp_path):
+  checkpointing.Checkpointer(tmp_path / 'a' / 'b').save(1, _tree(), {})
+  assert (
+    checkpointing.Checkpointer(tmp_path / 'a' / 'b').load_latest().step == 1
+  )
+
+
+def test_something_must_be_kept(tmp_path):
+  with pytest.raises(ValueError, match='max_to_keep: got 0, need at least 1'):
+    checkpointing.Checkpointer(tmp_path, max_to_keep=0)
+  # One is enough.
+  checkpointer = checkpointing.Checkpointer(tmp_path, max_to_keep=1)
+  for step in (1, 2):
+    checkpointer.save(step, _tree(), {})
+  assert [checkpointing.load(p).step for p in checkpointer.paths()] == [2]
+
+
+def test_a_missing_file_is_not_a_damaged_one(tmp_path):
+  with pytest.raises(FileNotFoundError):
+    checkpointing.load(tmp_path / checkpointing.file_name(1))
+
+
+def test_metadata_that_are_not_there_are_named(tmp_path):
+  checkpointer = checkpointing.Checkpointer(tmp_path)
+  checkpointer.save(1, _tree(), {'iteration': 1})
+  checkpoint = checkpointer.load_latest()
+  assert checkpoint.get('iteration') == 1
+  with pytest.raises(ValueError, match="lacks 'config': it is of another"):
+    checkpoint.get('config')
+
+
+def test_a_copy_under_another_name_knows_its_step(tmp_path):
+  path = checkpointing.Checkpointer(tmp_path).save(7, _tree(), {'iteration': 7})
+  copy = path.rename(tmp_path / 'best.npz')
+  assert checkpointing.load(copy).step == 7
