@@ -5,9 +5,10 @@ r"""Times derivatives of evaluators against length, order and batch.
 
 Prints a table: the time of gradient, Hessian-vector product and dense Hessian
 for every evaluator, trajectory length T and number of trajectories N, with its
-ratio to the Taylor expansion of order 1 (LVC); and of the two ways to expand,
-the recurrence that the library has and triangular matrix products, the ratio of
-these to it, which says up to which length they would pay.
+ratio to the Taylor expansion of order 1 (LVC); and of the ways to expand, the
+ratio to the recurrence as the library solves it here: by either of its methods,
+step by step and associative (see `acme_metarl.evaluators.recurrences`), and by
+triangular matrix products, which says up to which length these would pay.
 
 Everything compared is timed in turns and the median taken, so that ratios
 mean something on a busy machine too. With `--output` the rows also go to

@@ -61,7 +61,7 @@ class Config:
 
 
 def measure(config: Config) -> Iterator[benchmark.Row]:
-  """Yields rows of evaluators, and of the two ways to expand.
+  """Yields rows of evaluators, and of the ways to expand.
 
   Ratios are to the Taylor expansion of order 1, and to the recurrence.
   """
@@ -183,10 +183,19 @@ def nested_by_triangle(
   return total
 
 
+def _nested_by(method: recurrences.Method, *args, order: int) -> chex.Array:
+  with recurrences.use(method):
+    return recurrences.nested(*args, order=order)
+
+
 def compare_expansions(
   length: int, num_trajectories: int, order: int, rounds: int
 ) -> Iterator[benchmark.Row]:
-  """Times the recurrence and triangular products, differentiated by ρ."""
+  """Times ways to expand, differentiated by ρ.
+
+  The recurrence as the library does it here, and by either of its methods; and
+  triangular products.
+  """
   batch = make_batch(num_trajectories, length, num_features=1)
   weight = 0.1 * batch.v_t
 
@@ -206,6 +215,8 @@ def compare_expansions(
     )[1]
 
   ways = {'recurrence': recurrences.nested, 'triangle': nested_by_triangle}
+  for method in ('scan', 'associative'):
+    ways[method] = functools.partial(_nested_by, method)
   for derivative in DERIVATIVES[:2]:
     programs = {
       name: timing.compile_ahead(differentiate(way, derivative), weight, batch)

@@ -150,3 +150,51 @@ def test_refuses_what_does_not_fit(params, data):
       derivatives.hessian_vector_product(
         log_prob, params, vector, data, taylor_2
       )
+
+
+def test_reduced_estimate_by_hand(data):
+  """Masked ratios are 1, each rollout has its weight."""
+  rng = np.random.default_rng(2)
+  new = data.behaviour_log_prob + rng.normal(size=(B, T))
+  weights = jnp.asarray([0.5, 2.0])
+  rho = jnp.exp(jnp.where(data.mask > 0, new - data.behaviour_log_prob, 0.0))
+  estimates = jnp.stack(
+    [
+      weight * taylor_2(*(x[b] for x in (*data[2:6], rho)))
+      for b, weight in enumerate(weights)
+    ]
+  )
+  expected = reductions.per_step(
+    estimates, weights[:, None] * data.v_t, data.discount_t, data.mask
+  )
+
+  def estimate(log_prob, weights=None):
+    return derivatives.reduced_estimate(
+      log_prob, data, taylor_2, reductions.per_step, weights
+    )
+
+  np.testing.assert_allclose(estimate(new, weights), expected, atol=1e-12)
+  np.testing.assert_allclose(estimate(new), estimate(new, jnp.ones(B)))
+  # Whatever stands where the mask is 0, derivatives there are 0.
+  hidden = jnp.where(data.mask > 0, new, jnp.nan)
+  gradient = jax.grad(estimate)(hidden)
+  np.testing.assert_array_equal(gradient[1, 3:], 0.0)
+  assert np.isfinite(gradient).all()
+
+
+def test_what_an_evaluator_returns_is_checked(params, data):
+  def start_only(*args):
+    return taylor_2(*args)[0]
+
+  with pytest.raises(ValueError, match=r'returned shape \(\), \[T\] is needed'):
+    derivatives.value(log_prob, params, data, start_only)
+
+  def per_action(*args):
+    return jnp.stack([taylor_2(*args)] * 2, axis=-1)
+
+  with pytest.raises(ValueError, match=r'returned shape \(4, 2\).*T = 4'):
+    derivatives.value(log_prob, params, data, per_action)
+  with pytest.raises(ValueError, match=r'weights .*\[B\] = \(2,\).*\(4,\)'):
+    derivatives.reduced_estimate(
+      data.behaviour_log_prob, data, taylor_2, weights=np.ones(T)
+    )

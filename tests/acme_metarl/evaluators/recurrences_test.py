@@ -138,9 +138,10 @@ def test_eager_calls_compile_once(method):
   args = make_inputs(6)
   with recurrences.use(method):
     evaluate = functools.partial(recurrences.linear, args[0], args[2])
+    other = 2.0 * args[3]
     evaluate(args[3])
     with jax.log_compiles(), _counted() as programs:
-      evaluate(2.0 * args[3])
+      evaluate(other)
   assert not programs
 
 
