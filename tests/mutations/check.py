@@ -62,6 +62,7 @@ PARTS = {
     [
       'tests/launchers/runs/flags_test.py',
       'tests/launchers/runs/config_test.py',
+      'tests/launchers/train_test.py',
       'tests/launchers/runs/config_flags_test.py',
       'tests/launchers/runs/dataclass_flags_test.py',
     ],
