@@ -1,6 +1,8 @@
 """A wheel and an sdist hold every module exactly once."""
 
+import ast
 import collections
+import fnmatch
 import pathlib
 import shutil
 import subprocess
@@ -81,6 +83,21 @@ def test_wheel_installs_one_top_level_name(archives):
 @pytest.mark.parametrize('kind', ['wheel', 'sdist'])
 def test_licence_is_included(archives, kind):
   assert any(name.endswith('LICENSE') for name in archives[kind])
+
+
+def test_data_of_the_package_are_included(archives):
+  """Types are declared, and every pattern of package data matches a file."""
+  assert 'acme_metarl/py.typed' in archives['wheel']
+  tree = ast.parse((_ROOT / 'setup.py').read_text(encoding='utf-8'))
+  (patterns,) = (
+    ast.literal_eval(keyword.value)
+    for keyword in ast.walk(tree)
+    if isinstance(keyword, ast.keyword) and keyword.arg == 'package_data'
+  )
+  for package, globs in patterns.items():
+    for glob in globs:
+      wanted = f'{package.replace(".", "/")}/{glob}'
+      assert fnmatch.filter(archives['wheel'], wanted), wanted
 
 
 def test_requirements_name_no_host():
