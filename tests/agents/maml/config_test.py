@@ -3,7 +3,11 @@ import pytest
 from acme_metarl import presets
 from acme_metarl.agents import maml
 
-_EVOLUTION = dict(meta_gradient='evolution_strategies', num_outer_epochs=1)
+_EVOLUTION = dict(
+  meta_gradient='evolution_strategies',
+  num_outer_epochs=1,
+  inner_kl_coefficient=0,
+)
 
 
 def test_defaults_are_those_of_the_main_job():
