@@ -75,7 +75,9 @@ def test_seeds_share_a_directory():
     assert [x.config.seed for x in others] == [0, 1, 2]
 
 
-def test_nothing_is_made_before_the_check(tmp_path):
+def test_nothing_is_made_before_the_check(
+  tmp_path, tmp_path_factory, monkeypatch
+):
   def refuse(config):
     raise ValueError('horizon: too long.')
 
@@ -84,9 +86,14 @@ def test_nothing_is_made_before_the_check(tmp_path):
     _planned(check=refuse),
   ):
     pass
+  elsewhere = tmp_path_factory.mktemp('modules')
+  (elsewhere / 'optimiser_of_mine.py').write_text(
+    'import optax\nmade = optax.sgd(0.1)\n'
+  )
+  monkeypatch.syspath_prepend(elsewhere)
   with (
-    pytest.raises(ValueError, match='cannot be written'),
-    _planned('--config.baseline=functools:partial'),
+    pytest.raises(ValueError, match='outer_optimizer is .*cannot be written'),
+    _planned('--config.outer_optimizer=optimiser_of_mine:made'),
   ):
     pass
   assert not list(tmp_path.iterdir())
