@@ -51,6 +51,19 @@ PLACES = {
   'trial_sampling': 'on_device.sampling',
   'trust_region': 'meta.trust_region',
 }
+# By the new place of a module, names that it had and where those are.
+MEMBERS = {
+  'meta.adaptation': {
+    'Evaluator': 'evaluators.protocols.Evaluator',
+    'discounted_sums': 'meta.preparation.discounted_sums',
+    'inner_objective': 'evaluators.derivatives.reduced_estimate',
+  },
+  'meta.objectives': {'masked_mean': 'evaluators.reductions.masked_mean'},
+  'meta.policies': {'flat_observation': 'meta.observations.flatten'},
+  'studies.opponent_shaping.estimation': {
+    'dice_with_baseline': 'evaluators.importance_weighted.dice_with_baseline'
+  },
+}
 
 
 class _Finder(importlib.abc.MetaPathFinder):
@@ -81,7 +94,12 @@ class _Loader(importlib.abc.Loader):
       DeprecationWarning,
       stacklevel=2,  # Frames of the import system do not count.
     )
-    sys.modules[old] = importlib.import_module(self._new)
+    found = importlib.import_module(self._new)
+    members = MEMBERS.get(self._new.removeprefix(f'{_PACKAGE}.'), {})
+    for name, place in members.items():
+      owner, _, member = f'{_PACKAGE}.{place}'.rpartition('.')
+      setattr(found, name, getattr(importlib.import_module(owner), member))
+    sys.modules[old] = found
 
 
 def _new_name(fullname: str) -> str | None:

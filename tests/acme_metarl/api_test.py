@@ -144,6 +144,28 @@ def test_every_way_of_importing_an_old_name():
   )
 
 
+def test_names_that_left_their_module_are_found_by_its_old_name():
+  assert (
+    _run(
+      'import warnings; warnings.simplefilter("ignore", DeprecationWarning)\n'
+      'import importlib, json\n'
+      'from acme_metarl import _moved\n'
+      'found = []\n'
+      'for new, members in _moved.MEMBERS.items():\n'
+      '  (old,) = [x for x, y in _moved.PLACES.items() if new == y or'
+      ' new.startswith(y + ".")]\n'
+      '  rest = new.removeprefix(_moved.PLACES[old])\n'
+      '  module = importlib.import_module(f"acme_metarl.{old}{rest}")\n'
+      '  for name, place in members.items():\n'
+      '    owner, _, member = place.rpartition(".")\n'
+      '    owner = importlib.import_module(f"acme_metarl.{owner}")\n'
+      '    found.append(getattr(module, name) is getattr(owner, member))\n'
+      'print(json.dumps(found))'
+    )
+    == [True] * 6
+  )
+
+
 def test_an_old_package_without_such_a_module_is_an_import_error():
   with (
     pytest.warns(DeprecationWarning),
