@@ -9,6 +9,8 @@ import jax.numpy as jnp
 
 # With a unit diagonal, ten times as much a try ends long before.
 _MAX_TRIES = 20
+# Whether an error is smaller after 2^12 fits says whether they converge.
+_LOG2_FITS = 12
 
 
 # Compiled, so that who does not jit gets the loops inside from a cache.
@@ -99,8 +101,9 @@ def fixed_point_regression(
   Barto, "Linear Least-Squares Algorithms for Temporal Difference Learning",
   1996, equation 13, https://doi.org/10.1007/BF00114723).
 
-  Where repeated fits would not get there (Xᵀ(X − Y) is not positive definite)
-  the penalty is raised, relative to the features' size, until they do.
+  Where repeated fits would not get there, because what is wrong with one grows
+  in the next, the penalty is raised, relative to the features' size, until they
+  do.
 
   >>> features = jnp.ones((4, 1))
   >>> weights = fixed_point_regression(
@@ -123,8 +126,10 @@ def fixed_point_regression(
   difference = features - following
   total = jnp.sum(features**2, axis=0) + ridge
   scale = jnp.where(total > 0, lax.rsqrt(total), 1.0)
-  matrix = features.T @ difference
-  scaled = matrix * scale[:, jnp.newaxis] * scale[jnp.newaxis]
+  gram, bootstrap = (
+    (features.T @ x) * scale[:, jnp.newaxis] * scale[jnp.newaxis]
+    for x in (features, following)
+  )
   rounding = 10 * size**0.5 * float(jnp.finfo(dtype).eps)
 
   def penalty(factor):
@@ -132,20 +137,23 @@ def fixed_point_regression(
     return ridge * factor + rounding * (factor - 1) * total
 
   def raised(factor):
-    return scaled + jnp.diag(penalty(factor) * scale**2 + rounding)
+    return gram + jnp.diag(penalty(factor) * scale**2 + rounding)
 
   def is_unstable(carry):
     tries, factor = carry
-    symmetric = (raised(factor) + raised(factor).T) / 2
-    cholesky = jnp.linalg.cholesky(symmetric)
-    return ~jnp.all(jnp.isfinite(cholesky)) & (tries < _MAX_TRIES)
+    cholesky = jnp.linalg.cholesky(raised(factor))
+    fit = jax.scipy.linalg.cho_solve((cholesky, True), bootstrap)
+    for _ in range(_LOG2_FITS):
+      fit = fit @ fit
+    # NaN is not below 1 either.
+    return ~(jnp.sum(fit**2) < 1) & (tries < _MAX_TRIES)
 
   _, factor = lax.while_loop(
     is_unstable,
     lambda carry: (carry[0] + 1, carry[1] * 10),
     (jnp.int32(0), jnp.ones((), dtype)),
   )
-  factorised = jax.scipy.linalg.lu_factor(raised(factor))
+  factorised = jax.scipy.linalg.lu_factor(raised(factor) - bootstrap)
 
   def refine(weights, _):
     residual = targets - difference @ weights

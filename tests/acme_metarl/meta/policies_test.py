@@ -264,6 +264,10 @@ class TestDefault:
         specs.DiscreteArray(2), {'eye': specs.Array((84, 84, 3), dtype)}
       )
 
+  def test_scalars_without_a_spec_say_what_to_pass(self):
+    with pytest.raises(ValueError, match='pass observation_spec'):
+      policies.gaussian(2).init(jax.random.PRNGKey(0), {'x': jnp.ones(())})
+
   @pytest.mark.parametrize(
     ('low', 'high'), [([0, 0], [4, 4]), ([-1, 3], [1, 10]), (2, 5)]
   )

@@ -153,3 +153,30 @@ def test_an_eager_call_compiles_nothing_the_second_time(stage, caplog):
   jax.clear_caches()
   assert compilations()
   assert not compilations()
+
+
+def test_a_time_limit_that_is_no_end_is_bootstrapped(stage):
+  """Reward 1 for ever: the value of x_T is 100, and no action did better."""
+  ones = jnp.ones((5, 12))
+  stage = stage._replace(reward=ones, discount=ones, mask=ones)
+  prepared = preparation.prepare(stage, discount=0.99, normalize=False)
+  np.testing.assert_allclose(prepared.v_t[:, -1], 100, rtol=0.02)
+  np.testing.assert_allclose(prepared.discount_t[:, -1], 0.99)
+  np.testing.assert_allclose(prepared.advantage, 0, atol=0.5)
+  closed = stage._replace(discount=ones.at[:, -1].set(0))
+  prepared = preparation.prepare(closed, discount=0.99, normalize=False)
+  assert np.all(np.abs(prepared.v_t[:, -1]) < 1)
+
+
+def test_what_a_rollout_did_non_finitely_is_no_data(stage):
+  """It is recorded under a mask of 0, in trials on the host."""
+  mask = stage.mask.at[:, 5:].set(0)
+  dirty = stage._replace(
+    mask=mask,
+    action=jnp.where(mask[..., jnp.newaxis] > 0, stage.action, jnp.nan),
+    behaviour_log_prob=jnp.where(mask > 0, stage.behaviour_log_prob, jnp.nan),
+  )
+  prepared = preparation.prepare(dirty, discount=GAMMA)
+  for x in jax.tree_util.tree_leaves(prepared._replace(behaviour_params=())):
+    assert np.all(np.isfinite(x))
+  np.testing.assert_array_equal(prepared.action[:, :5], stage.action[:, :5])
