@@ -23,7 +23,6 @@ _CORE = [
   'numpy>=1.26',
   'optax>=0.2.4',
   'psutil>=5.9',
-  'rlax>=0.1.7',
   'scipy>=1.12',
   'tensorboardX>=2.6',
   'tqdm>=4.66',
@@ -64,6 +63,7 @@ _DEV = [
   'portpicker>=1.6',
   'pytest>=8.0',
   'pytest-xdist>=3.5',
+  'rlax>=0.1.7',
   'ruff==0.17.5',
   'uv>=0.9',
 ]
