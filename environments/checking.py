@@ -224,6 +224,8 @@ def _map(function: Callable, tree: Any, value: Any, path: str, who: Any) -> Any:
 
 
 def _fits(value: Any, tree: Any, keys: list[Any]) -> bool:
+  if not keys:  # None, or empty.
+    return isinstance(value, type(tree)) and not value
   if all(isinstance(key, tree_util.DictKey) for key in keys):
     return isinstance(value, Mapping) and set(value) == {k.key for k in keys}
   if all(isinstance(key, tree_util.SequenceKey) for key in keys):

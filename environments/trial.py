@@ -12,8 +12,7 @@ import jax
 import numpy as np
 
 from acme_metarl import types
-from acme_metarl.environments import batched, checking
-from acme_metarl.environments import tasks as tasks_lib
+from acme_metarl.environments import batched, checked, checking
 
 # Spawn keys of the random streams, never equal.
 STREAMS = {'train': 0, 'evaluation': 1}
@@ -134,13 +133,8 @@ class TrialEnvironment(dm_env.Environment):
         f'stream: got {stream!r}, need one of {", ".join(STREAMS)}.'
       )
     self._environment = batched.batch(environment)
-    self._one_observation_spec = checking.observation_spec(
-      self._environment.observation_spec(), self._environment
-    )
-    self._one_action_spec = checking.action_spec(
-      self._environment.action_spec(), self._environment
-    )
     self._batch_shape = (int(num_tasks), int(num_rollouts))
+    self._checked = checked.CheckedBatch(self._environment, self._batch_shape)
     self._horizon = int(horizon)
     self._num_inner_steps = int(num_inner_steps)
     self._seed = tuple(map(int, seeds))
@@ -229,7 +223,7 @@ class TrialEnvironment(dm_env.Environment):
   def observation_spec(self) -> TrialObservation:
     return TrialObservation(
       observation=batched.batch_specs(
-        self._one_observation_spec, self._batch_shape
+        self._checked.observation_spec, self._batch_shape
       ),
       stage=specs.BoundedArray(
         (), np.int32, 0, self._num_inner_steps, name='stage'
@@ -239,7 +233,7 @@ class TrialEnvironment(dm_env.Environment):
     )
 
   def action_spec(self) -> Any:
-    return batched.batch_specs(self._one_action_spec, self._batch_shape)
+    return batched.batch_specs(self._checked.action_spec, self._batch_shape)
 
   def reward_spec(self) -> specs.Array:
     return specs.Array(self._batch_shape, np.float32, name='reward')
@@ -251,14 +245,7 @@ class TrialEnvironment(dm_env.Environment):
 
   def reset(self) -> dm_env.TimeStep:
     self._trial_index += 1
-    num_tasks = self._batch_shape[0]
-    tasks = self._environment.sample_tasks(self._rng(0), num_tasks)
-    if jax.tree_util.tree_leaves(tasks) and tasks_lib.count(tasks) != num_tasks:
-      raise ValueError(
-        f'{self._environment!r}: it drew {tasks_lib.count(tasks)} tasks, need '
-        f'{num_tasks}.'
-      )
-    self._tasks = checking.read_only(checking.copies(tasks))
+    self._tasks = self._checked.sample_tasks(self._rng(0))
     self._start_stage(0)
     self._is_running = True
     return dm_env.restart(self._trial_observation(is_first=True))
@@ -293,7 +280,7 @@ class TrialEnvironment(dm_env.Environment):
         observation=self._trial_observation(is_first=True),
       )
     action = batched.check_action(
-      action, self._one_action_spec, self._batch_shape, finite=False
+      action, self._checked.action_spec, self._batch_shape, finite=False
     )
     reward, discount, mask = self._step_rollouts(action)
     is_last = self._step_in_stage == self._horizon and (
@@ -326,15 +313,7 @@ class TrialEnvironment(dm_env.Environment):
 
   def _start_stage(self, stage: int) -> None:
     _PLAYING[id(self._environment)] = self
-    observation = self._environment.reset(
-      checking.copies(self._tasks), self._batch_shape[1], self._rng(1 + stage)
-    )
-    observation = checking.observation(
-      observation,
-      self._one_observation_spec,
-      self._environment,
-      self._batch_shape,
-    )
+    observation = self._checked.reset(self._tasks, self._rng(1 + stage))
     if not _is_finite(observation, self._batch_shape).all():
       raise RuntimeError(
         f'{self._environment!r} is not finite right after its reset.'
@@ -356,11 +335,9 @@ class TrialEnvironment(dm_env.Environment):
       self._info = dict.fromkeys(self._info, np.full_like(zeros, np.nan))
       return zeros, zeros.copy(), zeros.copy()
 
-    observation, reward, discount = self._checked(
-      *self._environment.step(action)
-    )
+    observation, reward, discount = self._checked.step(action, self._is_alive)
     is_real = self._drop_diverged(observation, reward, discount)
-    self._info = self._checked_info(is_real)
+    self._info = self._checked.info(is_real)
     if not is_real.all():
       observation = jax.tree_util.tree_map(
         lambda new, old: np.where(_like(is_real, new), new, old),
@@ -385,48 +362,10 @@ class TrialEnvironment(dm_env.Environment):
       self._is_alive = self._is_alive & acts
       action[~np.isfinite(action)] = 0
 
-  def _checked(self, observation, reward, discount):
-    """What a step returned, held to the specs: arrays of our own."""
-    environment, shape = self._environment, self._batch_shape
-    observation = checking.observation(
-      observation,
-      self._one_observation_spec,
-      environment,
-      shape,
-      self._is_alive,
-    )
-    reward = checking.numbers(reward, 'reward', environment, shape)
-    discount = checking.numbers(discount, 'discount', environment, shape)
-    checking.discounts(discount, environment, self._is_alive)
-    return observation, reward, discount
-
-  def _checked_info(self, is_real: np.ndarray) -> dict[str, np.ndarray]:
-    given, info = getattr(self._environment, 'info', {}), {}
-    if not isinstance(given, Mapping):
-      raise ValueError(
-        f'{self._environment!r}: its info is of type {type(given).__name__}, '
-        'need a dict of arrays, by name.'
-      )
-    for name, value in given.items():
-      info[name] = checking.numbers(
-        value, f'info[{name!r}]', self._environment, self._batch_shape
-      )
-      info[name][~is_real] = np.nan
-    return info
-
-  def _flags(self, name: str) -> np.ndarray | None:
-    """The environment's `truncated` or `diverged`, if it has them."""
-    flags = getattr(self._environment, name, None)
-    if flags is None:
-      return None
-    return 0 != checking.numbers(
-      flags, name, self._environment, self._batch_shape
-    )
-
   def _drop_diverged(self, observation, reward, discount) -> np.ndarray:
     """Which rollouts were alive and have not diverged, `[G, B]`."""
     is_sound = _is_finite((observation, reward, discount), self._batch_shape)
-    diverged = self._flags('diverged')
+    diverged = self._checked.flags('diverged')
     if diverged is not None:
       is_sound &= ~diverged
     if is_sound.all():
@@ -447,7 +386,7 @@ class TrialEnvironment(dm_env.Environment):
 
   def _drop_truncated(self, is_real: np.ndarray, discount: np.ndarray) -> None:
     """Ends, in place, rollouts that the environment itself cut short."""
-    truncated = self._flags('truncated')
+    truncated = self._checked.flags('truncated')
     if truncated is None:
       return
     truncated = is_real & truncated & (discount != 0)

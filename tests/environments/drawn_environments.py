@@ -16,9 +16,11 @@ import zlib
 import dm_env
 from dm_env import specs
 from hypothesis import strategies as st
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from acme_metarl import environments
+from acme_metarl import environments, types
 
 NUM_STEPS = 4
 _LARGEST = float(np.finfo(np.float32).max)
@@ -414,7 +416,131 @@ def make_batch(script: Script) -> tuple[Any, list[Any], list[Any]]:
   return batch, log, drawn
 
 
+@dataclasses.dataclass(frozen=True)
+class DrawnJax:
+  """A pure-JAX environment; its first leaf says how the rollout started.
+
+  Attributes:
+    leaves: further ones.
+    task: is drawn around; any pytree of numbers.
+    reward: 'number', 'bool', 'integer'.
+    end_at: rollouts that started above 0.5 end at this step.
+    diverge_at: rollouts that started below 0.25 diverge at this step.
+    lie: '', 'reward of shape (1,)', 'shape', 'fraction'.
+  """
+
+  leaves: tuple[Leaf, ...]
+  task: Any
+  reward: str
+  end_at: int
+  diverge_at: int
+  lie: str
+
+  def sample_task(self, key):
+    return jax.tree_util.tree_map(
+      lambda x: x + jax.random.uniform(key), self.task
+    )
+
+  def reset(self, key, task):
+    state = (jax.random.uniform(key), jnp.int32(0), task)
+    return state, self._time_step(state, 0.0)
+
+  def step(self, state, action):
+    start, time, task = state
+    state = (start, time + 1, task)
+    return state, self._time_step(state, action)
+
+  def _time_step(self, state, action):
+    start, time, task = state
+    reward = self.pay(task, time, action, jnp)
+    reward = jnp.where(self.diverges(start, time, jnp), jnp.nan, reward)
+    if self.reward != 'number':
+      reward = self.pay(task, time, action, jnp)
+    if self.lie == 'reward of shape (1,)':
+      reward = jnp.reshape(reward, (1,))
+    return types.TimeStep(
+      self.show(start, time, jnp),
+      reward,
+      jnp.float32(~self.ends(start, time, jnp)),
+    )
+
+  def show(self, start, time, numpy):
+    first = numpy.reshape(start + time, (1,))
+    rest = [
+      numpy.full(leaf.shape, time % 2).astype(leaf.dtype)
+      for leaf in self.leaves
+    ]
+    if self.lie == 'shape':
+      first = numpy.reshape(first, (1, 1))
+    if self.lie == 'fraction':
+      rest = [x + 0.5 for x in rest]
+    return {'start': first, 'rest': rest}
+
+  def pay(self, task, time, action, numpy):
+    if self.reward == 'bool':
+      return time % 2 == 1
+    if self.reward == 'integer':
+      return time
+    total = sum(numpy.sum(x) for x in jax.tree_util.tree_leaves(task))
+    return total + time + action
+
+  def ends(self, start, time, numpy):
+    return numpy.logical_and(start > 0.5, time >= self.end_at)
+
+  def diverges(self, start, time, numpy):
+    return numpy.logical_and(start < 0.25, time == self.diverge_at)
+
+  def observation_spec(self):
+    return {
+      'start': specs.Array((1,), np.float32),
+      'rest': [leaf.spec() for leaf in self.leaves],
+    }
+
+  def action_spec(self):
+    return specs.DiscreteArray(3)
+
+  def reference(self, start, task, actions):
+    """Observations, rewards, discounts and masks of one rollout."""
+    shown, rows, is_alive = self.show(start, 0, np), [], True
+    observations = [shown]
+    for time, action in enumerate(actions, 1):
+      if self.reward == 'number' and self.diverges(start, time, np):
+        is_alive = False
+      reward = discount = 0.0
+      mask = float(is_alive)
+      if is_alive:
+        shown = self.show(start, time, np)
+        reward = float(self.pay(task, time, action, np))
+        is_alive = not self.ends(start, time, np)
+        discount = float(is_alive and time < len(actions))
+      observations.append(shown)
+      rows.append((reward, discount, mask))
+    return observations, *map(np.array, zip(*rows, strict=True))
+
+
 # Strategies.
+
+
+def jax_environments() -> st.SearchStrategy[DrawnJax]:
+  """Pure-JAX environments."""
+  task = st.sampled_from(
+    [None, (), {}, 1.0, {'a': np.ones(2), 'b': (None, 2.0)}, np.ones((1, 2))]
+  )
+  leaf = st.builds(
+    Leaf,
+    _SHAPES,
+    st.sampled_from(['float32', 'float16', 'int32', 'uint8', 'bool']),
+  )
+  return st.builds(
+    DrawnJax,
+    st.lists(leaf, max_size=2).map(tuple),
+    task,
+    st.sampled_from(['number', 'bool', 'integer']),
+    st.integers(1, NUM_STEPS + 1),
+    st.integers(1, NUM_STEPS + 1),
+    st.sampled_from(['', '', '', 'reward of shape (1,)', 'shape', 'fraction']),
+  )
+
 
 _SHAPES = st.sampled_from([(), (1,), (2,), (2, 3), (0,)])
 

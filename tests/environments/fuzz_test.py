@@ -99,3 +99,55 @@ def test_adapters(script, seed, nan):
 @hypothesis.given(*_ARGUMENTS)
 def test_adapters_for_long(script, seed, nan):
   _check(script, seed, nan)
+
+
+def _check_jax(environment, seed):
+  """Plays a trial of a pure-JAX environment, and compares it."""
+  trial = environments.TrialEnvironment(environment, G, B, T, K, seed=seed)
+  actions = np.random.default_rng(seed).integers(3, size=(K + 1, T, G, B))
+  is_a_lie = environment.lie in ('shape', 'reward of shape (1,)') or any(
+    environment.lie == 'fraction'
+    and np.dtype(leaf.dtype).kind != 'f'
+    and 0 not in leaf.shape
+    for leaf in environment.leaves
+  )
+  try:
+    time_steps = _play(trial, actions)
+  except ValueError as error:
+    message = str(error)
+    assert 'JaxBatch(' in message, message
+    assert '\n' not in message and message.endswith('.'), message
+    assert is_a_lie, message
+    return
+  assert not is_a_lie
+  tasks = trial.tasks
+  for stage, g, b in np.ndindex(K + 1, G, B):
+    first = stage * (T + 1)
+    rows = time_steps[first : first + T + 1]
+    task = jax.tree_util.tree_map(lambda x, g=g: x[g], tasks)
+    start = rows[0].observation.observation['start'][g, b, 0]
+    observations, *expected = environment.reference(
+      start, task, actions[stage, :, g, b]
+    )
+    got = [(r.reward, r.discount, r.observation.mask) for r in rows[1:]]
+    for x, y in zip(zip(*got, strict=True), expected, strict=True):
+      np.testing.assert_allclose([z[g, b] for z in x], y, rtol=1e-5)
+    for row, shown in zip(rows, observations, strict=True):
+      jax.tree_util.tree_map(
+        lambda x, y, at=(g, b): np.testing.assert_allclose(x[at], y, rtol=1e-5),
+        row.observation.observation,
+        shown,
+      )
+
+
+@hypothesis.settings(max_examples=8, deadline=None, derandomize=True)
+@hypothesis.given(drawn_lib.jax_environments(), st.integers(0, 2**32))
+def test_pure_jax(environment, seed):
+  _check_jax(environment, seed)
+
+
+@pytest.mark.learning
+@hypothesis.settings(max_examples=300, deadline=None, database=None)
+@hypothesis.given(drawn_lib.jax_environments(), st.integers(0, 2**32))
+def test_pure_jax_for_long(environment, seed):
+  _check_jax(environment, seed)

@@ -581,6 +581,7 @@ class CarelessEnvironmentTest(parameterized.TestCase):
     (lambda o, r, d: (o, r, d + 0.5), 'discount is 1.5'),
     (lambda o, r, d: (o, r, -d), 'discount is -1'),
     (lambda o, r, d: (o, r + 1j, d), 'reward is'),
+    (lambda o, r, d: (o, r, d, {}), 'step must return a tuple'),
   )
   def test_what_is_not_as_declared(self, lie, message):
     class Liar(ScriptedEnvironment):
