@@ -9,7 +9,7 @@ import pytest
 
 from acme_metarl import environments
 from acme_metarl.agents import maml
-from acme_metarl.agents.maml import replay
+from acme_metarl.agents.maml import items, networks, replay
 
 _G, _B, _T = 2, 3, 5
 
@@ -74,10 +74,10 @@ def item():
   def spec_of(*shape):
     return jax.ShapeDtypeStruct(shape, np.float32)
 
-  sampled = maml.networks.SampledActions(
+  sampled = networks.SampledActions(
     action=spec_of(_G, _B, 2), log_prob=spec_of(_G, _B), params=()
   )
-  return maml.adding.item_spec(
+  return items.item_spec(
     specs.make_environment_spec(_trial_environment()), sampled, 2, _T
   )
 
