@@ -9,7 +9,7 @@ import pytest
 
 _ROOT = pathlib.Path(__file__).parent.parent
 _LAYERS = ('agents', 'environments', 'launchers')
-_LIBRARY = {'chex', 'distrax', 'haiku', 'jax', 'numpy', 'optax', 'rlax'}
+_LIBRARY = {'chex', 'distrax', 'haiku', 'jax', 'numpy', 'optax'}
 _ENVIRONMENTS = {
   'absl',
   'cloudpickle',
