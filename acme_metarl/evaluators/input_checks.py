@@ -11,12 +11,28 @@ import numpy as np
 
 
 def is_traced(x: Any) -> bool:
-  """Whether the value of `x` is unknown while JAX traces."""
+  """Whether the value of `x` is unknown while JAX traces.
+
+  Example:
+    >>> import jax
+    >>> is_traced(1.0)
+    False
+    >>> int(jax.jit(lambda x: x + is_traced(x))(1))
+    2
+  """
   return isinstance(x, jax.core.Tracer)
 
 
 def float_array(name: str, x: Any, needs: str) -> chex.Array:
-  """Returns `x` as an array, or says that it is not one of real floats."""
+  """Returns `x` as an array, or says that it is not one of real floats.
+
+  Example:
+    >>> float_array('r_t', [1.0, 2.0], 'a floating-point array').shape
+    (2,)
+    >>> float_array('r_t', None, 'a floating-point array')
+    Traceback (most recent call last):
+    ValueError: r_t must be a floating-point array, but got NoneType.
+  """
   try:
     if x is None:
       raise TypeError
@@ -47,6 +63,12 @@ def trajectory(optional: Mapping[str, Any], **required: Any) -> tuple[Any, ...]:
 
   Raises:
     ValueError: if one is no floating-point array of shape [T].
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> r_t, q_tm1 = trajectory({'q_tm1': None}, r_t=jnp.ones(3))
+    >>> r_t.shape, q_tm1
+    ((3,), None)
   """
   needs = 'a floating-point array of shape [T]'
   checked: dict[str, Any] = {
@@ -86,7 +108,15 @@ def _listing(lengths: dict[str, int]) -> str:
 
 
 def positive_integer(name: str, x: Any) -> int:
-  """Returns `x` as a Python integer ≥ 1, known while tracing."""
+  """Returns `x` as a Python integer ≥ 1, known while tracing.
+
+  Example:
+    >>> positive_integer('order', 2)
+    2
+    >>> positive_integer('order', 0)
+    Traceback (most recent call last):
+    ValueError: order must be a Python integer of at least 1, but got 0.
+  """
   needs = f'{name} must be a Python integer of at least 1'
   if is_traced(x):
     raise ValueError(
@@ -103,7 +133,12 @@ def positive_integer(name: str, x: Any) -> int:
 
 
 def boolean(name: str, x: Any) -> bool:
-  """Returns `x` as a Python boolean, known while tracing."""
+  """Returns `x` as a Python boolean, known while tracing.
+
+  Example:
+    >>> boolean('stop_target_gradients', True)
+    True
+  """
   needs = f'{name} must be True or False'
   if is_traced(x):
     raise ValueError(
@@ -116,7 +151,13 @@ def boolean(name: str, x: Any) -> bool:
 
 
 def threshold(name: str, x: Any, dtype: Any, length: int) -> chex.Array:
-  """Returns numbers > 0 (infinity included) as [T]; traced ones unchecked."""
+  """Returns numbers > 0 (infinity included) as [T]; traced ones unchecked.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> threshold('clip_rho_threshold', float('inf'), jnp.float32, 2)
+    Array([inf, inf], dtype=float32)
+  """
   needs = (
     f'{name} must be a number, or one a step, greater than 0, which may be'
     ' infinite'
@@ -129,7 +170,13 @@ def threshold(name: str, x: Any, dtype: Any, length: int) -> chex.Array:
 
 
 def mixing(name: str, x: Any, dtype: Any, length: int) -> chex.Array:
-  """Returns weights in [0, 1] as [T]; traced ones are not checked."""
+  """Returns weights in [0, 1] as [T]; traced ones are not checked.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> mixing('lambda_', 0.5, jnp.float32, 2)
+    Array([0.5, 0.5], dtype=float32)
+  """
   needs = f'{name} must be a number, or one a step, in [0, 1]'
   array = _scalar_or_row(name, x, dtype, needs, length)
   if not is_traced(x):
@@ -140,12 +187,23 @@ def mixing(name: str, x: Any, dtype: Any, length: int) -> chex.Array:
 
 
 def is_one(x: Any) -> bool:
-  """Whether `x` is known to be 1 (at every step) while JAX traces."""
+  """Whether `x` is known to be 1 (at every step) while JAX traces.
+
+  Example:
+    >>> is_one(1), is_one([1.0, 0.5])
+    (True, False)
+  """
   return not is_traced(x) and bool(np.all(np.asarray(x) == 1))
 
 
 def estimates(x: Any, shape: tuple[int, ...]) -> chex.Array:
-  """Returns what a user's evaluator returned, or says what it needs to be."""
+  """Returns what a user's evaluator returned, or says what it needs to be.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> estimates(jnp.zeros((4, 3)), (4, 3)).shape
+    (4, 3)
+  """
   got = jnp.shape(x)
   if got != shape:
     *batch, length = shape
@@ -157,7 +215,13 @@ def estimates(x: Any, shape: tuple[int, ...]) -> chex.Array:
 
 
 def common_dtype(*arrays: chex.Array) -> Any:
-  """The dtype that holds them all, also in JAX's strict promotion mode."""
+  """The dtype that holds them all, also in JAX's strict promotion mode.
+
+  Example:
+    >>> import jax.numpy as jnp
+    >>> common_dtype(jnp.zeros(1, jnp.float16), jnp.zeros(1)).name
+    'float32'
+  """
   with jax.numpy_dtype_promotion('standard'):
     return jnp.result_type(*arrays)
 
