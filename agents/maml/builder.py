@@ -175,7 +175,7 @@ class MAMLBuilder:
     """Makes a learner."""
     del replay_client  # For priorities, of which there are none.
     return learning.MAMLLearner(
-      learner=self._meta_learner(networks),
+      learner=self._meta_learner(networks, environment_spec),
       key=random_key,
       observation=networks_lib.example_observation(environment_spec),
       iterator=dataset,
@@ -206,7 +206,7 @@ class MAMLBuilder:
     algorithm = self._config.algorithm
     return networks_lib.make_policy(
       networks,
-      self._meta_learner(networks),
+      self._meta_learner(networks, environment_spec),
       # A trust region measures from the policy before its step, which the
       # learner has; penalties are on the distance from the behaviour policy.
       with_distribution=not algorithm.uses_trust_region,
@@ -261,10 +261,15 @@ class MAMLBuilder:
       ) from error
 
   def _meta_learner(
-    self, networks: networks_lib.MAMLNetworks
+    self,
+    networks: networks_lib.MAMLNetworks,
+    environment_spec: specs.EnvironmentSpec,
   ) -> learner_lib.MetaLearner:
     return learner_lib.make_meta_learner(
-      self._config.algorithm, networks.policy, self._devices()
+      self._config.algorithm,
+      networks.policy,
+      self._devices(),
+      networks_lib.rollout_spec(environment_spec.observations.observation),
     )
 
   def _item_spec(

@@ -175,7 +175,8 @@ def test_restores_and_refuses_other_networks(agent, make_agent):
   fresh.restore(saved)
   _assert_same(saved, fresh.save())
   _play(agent, learner)
-  batch = next(agent.builder.make_dataset_iterator(agent.client))
+  # Not of another iterator: this one has taken a task ahead.
+  batch = next(learner._iterator)
   for one in (learner, fresh):
     one._iterator = iter([batch])
     one.step()
