@@ -73,6 +73,7 @@ _PARTS: dict[str, dict[str, Any]] = {
     'linear_feature': baselines.LinearFeature,
     'linear_time': baselines.LinearTime,
     'zero': baselines.Zero,
+    'learned_value': baselines.LearnedValue,
   },
   'outer_objective': {
     'clipped_surrogate': objectives.ClippedSurrogate,

@@ -38,7 +38,8 @@ class AlgorithmConfig:
     discount: discount factor.
     gae_lambda: λ of the advantages, and of evaluators whose `lambda_` is that
       of the return inside (Taylor expansions and `log_likelihood`).
-    baseline: of `meta.baselines`.
+    baseline: of `meta.baselines`: 'linear_feature', 'linear_time',
+      'learned_value', 'zero', or an object.
     normalize_advantages: whether advantages are normalised per task and stage.
     inner_learning_rate: initial inner step size η.
     inner_step_sizes: 'fixed'; or learned by the outer loop, as one 'scalar' or

@@ -13,6 +13,7 @@ import jax
 from acme_metarl import config as config_lib
 from acme_metarl import types
 from acme_metarl.meta import (
+  baselines,
   inner_loop,
   outer_loop,
   policies,
@@ -53,6 +54,7 @@ def make_meta_learner(
   config: config_lib.AlgorithmConfig,
   policy: types.Policy,
   devices: Sequence[jax.Device] | None = None,
+  observation_spec: Any = None,
 ) -> MetaLearner:
   """Builds the functions of a meta-learner.
 
@@ -61,6 +63,8 @@ def make_meta_learner(
     policy: the policy.
     devices: share out the tasks of a meta-batch; all local devices of the
       default backend if not given.
+    observation_spec: of one observation; says which parts are discrete, which
+      a baseline then sees one-hot.
 
   Returns:
     The meta-learner.
@@ -78,6 +82,8 @@ def make_meta_learner(
   """
   devices = tuple(devices or jax.local_devices())
   baseline = config.make_baseline()
+  if observation_spec is not None:
+    baseline = baselines.for_observations(baseline, observation_spec)
   task_loss = make_task_loss(config, policy)
   inner = task_loss.inner
   outer = outer_loop.OuterLoop(config, task_loss, devices)

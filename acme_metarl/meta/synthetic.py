@@ -56,7 +56,7 @@ def make_trials(
   observation = jax.random.normal(
     keys[0], (*batch, horizon + 1, observation_size)
   )
-  distribution = policy.apply(params, observation[..., :-1, :])
+  distribution = policies.unroll(policy, params, observation[..., :-1, :])
   action, log_prob = distribution.sample_and_log_prob(seed=keys[1])
   phase = 3.0 * jax.random.normal(keys[2], (num_tasks, 1, 1, 1))
   flat = action.reshape((*batch, horizon, -1)).astype(observation.dtype)

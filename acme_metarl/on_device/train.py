@@ -285,7 +285,9 @@ def make_trainer(
     )
   devices = tuple(devices or jax.local_devices())
   _check_devices(devices)
-  learner = learner_lib.make_meta_learner(config, policy, devices)
+  learner = learner_lib.make_meta_learner(
+    config, policy, devices, environment.observation_spec()
+  )
   sampler = trial_sampling.TrialSampler(
     config, environment, policy, learner, bootstrap_on_timeout, devices
   )

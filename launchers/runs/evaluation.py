@@ -173,7 +173,9 @@ def meta_params(
   environment = config.trial_environment('evaluation', num_tasks=1)
   spec = specs.make_environment_spec(environment)
   learner = learner_lib.make_meta_learner(
-    config.algorithm, make_networks(config, environment).policy
+    config.algorithm,
+    make_networks(config, environment).policy,
+    observation_spec=networks_lib.rollout_spec(spec.observations.observation),
   )
   template = jax.eval_shape(
     learner.init,

@@ -14,6 +14,7 @@ import pytest
 
 import acme_metarl
 from acme_metarl import on_device, presets, types
+from acme_metarl.meta import baselines, preparation
 from acme_metarl.meta import learner as learner_lib
 
 
@@ -346,3 +347,30 @@ def test_tasks_share_out_over_devices():
     timeout=300,
   )
   assert out.stdout.strip() == 'equal', out.stderr[-2000:]
+
+
+def test_a_learned_value_function_is_trained_over_tasks():
+  """The critic's parameters move, and fit what the rollouts return."""
+  value = baselines.LearnedValue((16,), learning_rate=0.01, num_epochs=30)
+  config = _config(baseline=value, num_iterations=30)
+  trainer = on_device.make_trainer(config, _Bandit())
+  state = trainer.init(jax.random.PRNGKey(0))
+  trials = trainer.sample(state.meta.params, jax.random.PRNGKey(7), 4)
+  stages = jax.tree_util.tree_map(lambda x: x[:, 0], trials)
+
+  def error(params):
+    """Mean square, of the values of the first states."""
+    raw = preparation.discounted_sums(
+      (stages.reward * stages.mask).reshape((-1, 6)),
+      (config.discount * stages.discount * stages.mask).reshape((-1, 6)),
+    )
+    values = config.make_baseline()(
+      stages.observation.reshape((-1, *stages.observation.shape[2:])),
+      raw,
+      stages.mask.reshape((-1, 6)),
+      state=params.baseline,
+    )[:, 0]
+    return float(jnp.mean((values - raw[:, 0]) ** 2))
+
+  trained, _ = trainer.run(state)
+  assert error(trained.meta.params) < 0.5 * error(state.meta.params)
