@@ -26,7 +26,7 @@ class GymnasiumVectorBatch:
 
       batch = environments.GymnasiumVectorBatch(
         factory=lambda num_envs: gymnasium.vector.AsyncVectorEnv(
-          [MyEnvironment] * num_envs
+          [MyEnvironment] * num_envs, context='spawn'
         ),
         sample_task=lambda rng: rng.uniform(-1, 1, size=2),
         set_tasks='goal',
