@@ -71,6 +71,11 @@ class Policy(NamedTuple):
   A recurrent policy carries a state along its rollout. All rollouts of a task
   start from the same initial state, which no parameter changes.
 
+  A distribution needs `sample`, `log_prob` and the leaves that are its
+  parameters. Its `kl_divergence` is asked for by trust regions, KL penalties
+  and diagnostics: where the first two are off, a distribution without one (a
+  mixture) trains, and the divergences are left out of the log.
+
   Attributes:
     init: `(key, observation) -> params`, for one unbatched observation.
     apply: `(params, observation) -> distribution` (distrax's interface), for
