@@ -78,7 +78,7 @@ def _mentioned(page):
   for package, members in re.findall(
     r'from (acme_metarl[\w.]*) import ([\w, ]+)', text
   ):
-    names |= {f'{package}.{x.strip()}' for x in members.split(',')}
+    names |= {f'{package}.{x.split()[0]}' for x in members.split(',')}
   return sorted(names - {'acme_metarl.launchers.NAME'})
 
 
