@@ -56,10 +56,11 @@ def taylor_expansion(
   There the full expansion equals `doubly_robust` in expectation; sample by
   sample where q(x_t, a_t) is given for v_μ(x_t), whose expectation is the same.
 
-  With `stop_target_gradients` everything but ρ, κ and v_π is held constant for
-  differentiation: rewards, discounts, λ, critics q and v_μ, and the state
-  critic. v_π is not part of the targets, but of the policy's own expectation:
-  its derivative stays, at x_T in first order (its value there is part of Ĝ).
+  With `stop_target_gradients` everything but ρ, κ and v_π − v_μ is constant for
+  differentiation: rewards, discounts, λ, the state critic, and q and v_μ where
+  they are part of returns and advantages. v_π − v_μ is no target but the
+  policies' own expectations: v_π depends on θ, and its derivative stays, at x_T
+  in first order (its value there is part of Ĝ).
   Without it nothing is held constant, so that learned rewards, discounts, λ and
   critics get the derivatives of the formula.
 
@@ -134,7 +135,7 @@ def taylor_expansion(
   else:
     v_mu_t = recurrences.following(v_mu_tm1, v_t[-1])
     returns = _lambda_returns(v_mu_t, r_t, discount_t, mixing)
-    first = v_tm1 - constant(v_mu_tm1) + weight * constant(returns - q_tm1)
+    first = v_tm1 - v_mu_tm1 + weight * constant(returns - q_tm1)
     # Zero, with the derivative that the constant return does not have.
     last = v_t[-1] - constant(v_t[-1])
 

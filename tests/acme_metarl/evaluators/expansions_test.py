@@ -132,7 +132,7 @@ def test_stopped_targets_are_exactly_constant(evaluator):
       np.testing.assert_array_equal(derivative, np.zeros((LENGTH, LENGTH)))
 
 
-def test_of_a_state_action_critic_only_the_targets_expectation_moves():
+def test_of_a_state_action_critic_only_the_expectations_move():
   rng = np.random.default_rng(1)
   inputs = {
     **make_inputs(),
@@ -143,7 +143,7 @@ def test_of_a_state_action_critic_only_the_targets_expectation_moves():
     lambda x: evaluators.taylor_expansion(**x, order=3, causal_lambda=0.5)
   )(inputs)
   for name, derivative in jacobian.items():
-    moves = name in ('v_tm1', 'v_t', 'rho_tm1')
+    moves = name in ('v_tm1', 'v_mu_tm1', 'v_t', 'rho_tm1')
     assert np.any(derivative) == moves, name
   # Of v_t only v_π(x_T).
   np.testing.assert_array_equal(jacobian['v_t'][:, :-1], 0)
