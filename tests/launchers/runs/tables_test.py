@@ -40,10 +40,9 @@ def test_resuming_reads_over_a_byte_order_mark(tmp_path):
   assert tables.iterations(tmp_path, 'a.csv') == [1]
 
 
-@pytest.mark.parametrize('content', [b'\0\0', b'iteration\n\xff\n'])
-def test_what_is_no_table_is_refused(tmp_path, content):
+def test_what_is_no_table_is_refused(tmp_path):
   path = tmp_path / 'a.csv'
-  path.write_bytes(content)
+  path.write_bytes(b'iteration\n\xff\n')
   with pytest.raises(ValueError, match='a.csv is no table'):
     tables.CSVLogger(path, resume_at=1)
 
