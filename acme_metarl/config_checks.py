@@ -33,11 +33,24 @@ def check(config: Any) -> None:
   Raises:
     ValueError: says which setting, what it got, and what to do instead.
   """
+  _check_mappings(config)
   _check_numbers(config)
   _check_names(config)
   _check_evaluator(config)
   _check_inner_loop(config)
   _check_combinations(config)
+
+
+def _check_mappings(config: Any) -> None:
+  for name in (
+    'evaluator_options',
+    'learned_evaluator_options',
+    'inner_optimizer_options',
+    'outer_optimizer_options',
+  ):
+    value = getattr(config, name)
+    if not isinstance(value, Mapping):
+      raise ValueError(f'{name} must be options by name, but got {value!r}.')
 
 
 def _check_numbers(config: Any) -> None:

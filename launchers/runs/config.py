@@ -11,12 +11,14 @@ import jax
 from acme_metarl import algorithm_parts, environments, presets, types
 from acme_metarl import config as config_lib
 from acme_metarl.agents import maml
-from acme_metarl.launchers.runs import checkpointing, seeds
+from acme_metarl.launchers.runs import checkpointing, seals, seeds
 
 CONFIG_JSON = 'config.json'
 CHECKPOINTS = 'checkpoints'
-# In `config.json` beside the fields: commands and versions.
+# In `config.json` beside the fields: commands and versions, the last one with a
+# checksum of the fields.
 MADE_BY = 'made_by'
+SEAL = 'settings_crc32'
 
 _AGENT_DEFAULTS = {
   field.name: field.default
@@ -326,6 +328,16 @@ def find_checkpoint(path: str) -> checkpointing.Checkpoint:
     f'checkpoint: there is none in {path!r}; give a file, or the log directory '
     'of a run.'
   )
+
+
+def is_as_written(values: Any) -> bool:
+  """Whether a `config.json` has the checksum that a run wrote, or has none."""
+  try:
+    seal = values[MADE_BY][-1][SEAL]
+  except (LookupError, TypeError):
+    return True
+  fields = {name: value for name, value in values.items() if name != MADE_BY}
+  return seal == seals.of_values(fields)
 
 
 def config_of(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 import contextlib
-import csv
 import fcntl
 import hashlib
 import os
@@ -72,9 +71,12 @@ def has_begun(directory: pathlib.Path) -> bool:
   """Whether a run left more there than its settings."""
   if checkpointing.Checkpointer(directory / run_config.CHECKPOINTS).paths():
     return True
-  with contextlib.suppress(OSError, ValueError, csv.Error):
+  try:
     return bool(tables.read_csv(directory / tables.LEARNER_CSV))
-  return False
+  except ValueError:  # Damaged, which is more than nothing.
+    return True
+  except OSError:
+    return False
 
 
 def has_run(directory: pathlib.Path) -> bool:

@@ -430,9 +430,13 @@ def _claim(outer, inner, stack) -> None:
 
 def _resumed(config, directory, overrides, values, given):
   """The configuration and the checkpoint of a run to go on with."""
-  checkpoint = checkpointing.Checkpointer(
-    directory / run_config.CHECKPOINTS
-  ).load_latest()
+  checkpointer = checkpointing.Checkpointer(directory / run_config.CHECKPOINTS)
+  checkpoint = checkpointer.load_latest()
+  if checkpoint is None and checkpointer.paths():
+    raise ValueError(
+      f'resume: every checkpoint in {str(directory)!r} is damaged; bring one '
+      'back, or start a new run in another --logdir.'
+    )
   if checkpoint is not None:
     logging.info('Resuming from %s.', checkpoint.path)
     stored = run_config.config_of(checkpoint, given)
@@ -450,10 +454,14 @@ def _resumed(config, directory, overrides, values, given):
 def _read_config(path: pathlib.Path, given) -> run_config.RunConfig:
   try:
     values = json.loads(path.read_text(encoding='utf-8'))
-  except (OSError, ValueError) as error:
+  except (OSError, ValueError, RecursionError) as error:
     raise ValueError(
       f'{path} cannot be read as a configuration ({error}).'
     ) from error
+  if not run_config.is_as_written(values):
+    logging.warning(
+      '%s is not as a run wrote it: it was edited, or is damaged.', path
+    )
   try:
     return run_config.RunConfig.from_dict(values, given)
   except ValueError as error:

@@ -12,6 +12,7 @@ from acme_metarl import types
 from acme_metarl.launchers.runs import (
   checkpointing,
   outputs,
+  seals,
   seeds,
   tables,
   versions,
@@ -48,9 +49,14 @@ class RunRecords:
     wall_seconds = 0.0
     if checkpoint is not None:
       self.saved_at = checkpoint.step
-      self.environment_steps = int(checkpoint.get('environment_steps'))
-      wall_seconds = float(checkpoint.get('wall_seconds'))
+      self.environment_steps = int(checkpoint.number('environment_steps'))
+      wall_seconds = float(checkpoint.number('wall_seconds'))
       _check_keys(checkpoint)
+      for name, seal in checkpoint.metadata.get('tables', {}).items():
+        seals.check_table(self._directory / name, seal)
+      # Before anything is written, lest one be changed and the other refused.
+      for name in (tables.LEARNER_CSV, tables.EVALUATION_CSV):
+        tables.iterations(self._directory, name)
     self._start = time.monotonic() - wall_seconds
     self._checkpointer = checkpointing.Checkpointer(
       self._directory / run_config.CHECKPOINTS
@@ -75,14 +81,16 @@ class RunRecords:
     if self.saved_at is not None and path.exists():
       try:
         old = json.loads(path.read_text(encoding='utf-8'))
-        made_by = list(old.get(run_config.MADE_BY, []))
+        made_by = [dict(one) for one in old.get(run_config.MADE_BY, [])]
       except (AttributeError, TypeError, ValueError):
         pass  # The checkpoint has the settings.
-    entry = versions.entry()
-    if entry not in made_by:
-      made_by.append(entry)
+    settings = self.config.to_dict()
+    seal = {run_config.SEAL: seals.of_values(settings)}
+    entry = {**versions.entry(), **seal}
+    # The last one's checksum is that of the settings.
+    made_by = [old for old in made_by if {**old, **seal} != entry]
     outputs.write_json(
-      path, {**self.config.to_dict(), run_config.MADE_BY: made_by}
+      path, {**settings, run_config.MADE_BY: [*made_by, entry]}
     )
 
   def write(self, row: Mapping[str, Any]) -> None:
@@ -116,6 +124,10 @@ class RunRecords:
       'iteration': iteration,
       'wall_seconds': round(self.wall_seconds, 3),
       'key_kind': seeds.key_kind(),
+      'tables': {
+        name: seals.of_table(self._directory / name)
+        for name in (tables.LEARNER_CSV, tables.EVALUATION_CSV)
+      },
       'config': self.config.to_dict(),
     }
     with outputs.writing():

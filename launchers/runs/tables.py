@@ -50,9 +50,12 @@ class CSVLogger:
     self._path = pathlib.Path(path)
     rows = []
     if resume_at is not None and self._path.exists():
+      found = _rows_of_iterations(self._path)
+      if not self._path.read_bytes().endswith(b'\n'):
+        found = found[:-1]  # Its last number may be half of one.
       rows = [
         row
-        for row in read_csv(self._path)
+        for row in found
         if _is_whole(row) and int(row['iteration']) <= resume_at
       ]
     if rows:
@@ -249,9 +252,16 @@ def iterations(
 ) -> list[int]:
   """Iterations that a table of a run has rows of, in their order."""
   path = pathlib.Path(directory) / table
-  rows = read_csv(path) if path.exists() else []
-  found = [_as_int(row.get('iteration')) for row in rows]
+  rows = _rows_of_iterations(path) if path.exists() else []
+  found = [_as_int(row['iteration']) for row in rows]
   return [iteration for iteration in found if iteration is not None]
+
+
+def _rows_of_iterations(path: pathlib.Path) -> list[dict[str, str]]:
+  rows = read_csv(path)
+  if rows and 'iteration' not in rows[0]:
+    raise ValueError(f'{path} has no column iteration; move it away.')
+  return rows
 
 
 def evaluation_rows(

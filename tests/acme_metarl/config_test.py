@@ -24,6 +24,10 @@ AlgorithmConfig = config.AlgorithmConfig
     (dict(num_rollouts=True), 'num_rollouts must be an integer'),
     (dict(chunk_size=0), 'chunk_size must be an integer'),
     (dict(hidden_sizes=(64, 0)), 'hidden_sizes must be an integer'),
+    (
+      dict(learned_evaluator_options=[]),
+      'learned_evaluator_options must be op',
+    ),
     (dict(discount=1.1), r'discount must be a number in \[0, 1\]'),
     (dict(gae_lambda=-0.1), 'gae_lambda must be'),
     (dict(max_kl=0), 'max_kl must be a number above 0'),
@@ -47,7 +51,10 @@ AlgorithmConfig = config.AlgorithmConfig
     (dict(normalize_advantages='false'), 'must be True or False'),
     (dict(adaptive_inner_kl=1), 'must be True or False'),
     (dict(num_rollouts=1), 'Use at least 2 rollouts'),
-    (dict(inner_differentiation='forward'), 'must be one of auto, reverse, mixed'),
+    (
+      dict(inner_differentiation='forward'),
+      'must be one of auto, reverse, mixed',
+    ),
     (dict(inner_loop=3), 'must be a function of'),
     (
       dict(learned_evaluator_options={'order': 0.5}),

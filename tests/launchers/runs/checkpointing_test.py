@@ -187,3 +187,26 @@ def test_a_copy_under_another_name_knows_its_step(tmp_path):
   path = checkpointing.Checkpointer(tmp_path).save(7, _tree(), {'iteration': 7})
   copy = path.rename(tmp_path / 'best.npz')
   assert checkpointing.load(copy).step == 7
+
+
+def test_a_header_that_claims_fewer_numbers_is_noticed(tmp_path):
+  path = checkpointing.Checkpointer(tmp_path).save(1, _tree(1), {})
+  content = path.read_bytes()
+  assert content.count(b"'shape': (2, 3)") == 1
+  path.write_bytes(content.replace(b"'shape': (2, 3)", b"'shape': (0, 3)"))
+  with pytest.raises(ValueError, match='damaged'):
+    checkpointing.load(path)
+
+
+def test_a_copy_under_the_name_of_another_step_knows_its_own(tmp_path):
+  path = checkpointing.Checkpointer(tmp_path).save(7, _tree(), {'iteration': 7})
+  copy = path.rename(tmp_path / checkpointing.file_name(99))
+  assert checkpointing.load(copy).step == 7
+
+
+def test_a_number_is_one(tmp_path):
+  checkpointing.Checkpointer(tmp_path).save(1, _tree(), {'a': 2, 'b': None})
+  checkpoint = checkpointing.Checkpointer(tmp_path).load_latest()
+  assert checkpoint.number('a') == 2
+  with pytest.raises(ValueError, match='b is None, and must be a number'):
+    checkpoint.number('b')

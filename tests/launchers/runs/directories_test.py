@@ -85,3 +85,8 @@ def test_settings_alone_are_no_beginning(tmp_path):
   assert not directories.has_begun(tmp_path / 'run')
   (tmp_path / 'run' / 'learner.csv').write_text('iteration\n1\n')
   assert directories.has_begun(tmp_path / 'run')
+
+
+def test_a_damaged_table_is_a_beginning(tmp_path):
+  (tmp_path / 'learner.csv').write_bytes(b'iteration\n\xff\n')
+  assert directories.has_begun(tmp_path)

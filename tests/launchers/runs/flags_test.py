@@ -149,3 +149,16 @@ def test_runs_a_configuration_from_a_file(tmp_path):
     _planned(f'--config_file={path}', '--horizon=8'),
   ):
     pass
+
+
+def test_a_run_of_damaged_checkpoints_does_not_begin_anew():
+  with _planned() as (one,):
+    _begin(one)
+  folder = one.directory / run_config.CHECKPOINTS
+  (path,) = checkpointing.Checkpointer(folder).paths()
+  path.write_bytes(path.read_bytes()[:-9])
+  with (
+    pytest.raises(ValueError, match='every checkpoint in .* is damaged'),
+    _planned('--resume'),
+  ):
+    pass

@@ -153,3 +153,18 @@ def test_iterations(tmp_path):
   log.close()
   assert tables.iterations(tmp_path) == [1, 2]
   assert tables.iterations(tmp_path, tables.EVALUATION_CSV) == []
+
+
+def test_half_a_number_at_the_end_is_dropped(tmp_path):
+  path = tmp_path / 'a.csv'
+  path.write_text('iteration,value\n1,0.25\n2,0.5')  # Of 0.55.
+  tables.CSVLogger(path, resume_at=2).close()
+  assert path.read_text() == 'iteration,value\n1,0.25\n'
+
+
+def test_a_damaged_header_is_refused_and_no_row_dropped(tmp_path):
+  path = tmp_path / 'a.csv'
+  path.write_text('iteratinn,value\n1,0.25\n')
+  with pytest.raises(ValueError, match='a.csv has no column iteration'):
+    tables.CSVLogger(path, resume_at=1)
+  assert path.read_text() == 'iteratinn,value\n1,0.25\n'
