@@ -16,7 +16,8 @@ SMOKE := tests/acme_metarl/*_test.py \
   tests/acme_metarl/on_device
 
 .PHONY: help train test test-fast test-agent-stack test-modern run-modern \
-  lint types check-learning check-mutations measure-tests requirements
+  lint types check-learning check-mutations check-faults measure-tests \
+  requirements
 
 help:
 	@echo 'make train            the main job; FLAGS="--seed=1" sets flags'
@@ -25,6 +26,7 @@ help:
 	@echo 'make lint             format, style and types'
 	@echo 'make check-learning   tests that train for minutes'
 	@echo 'make check-mutations  do tests notice when a line is wrong?'
+	@echo 'make check-faults     are runs killed, stopped, without a disk resumed?'
 	@echo 'make measure-tests    decides anew which tests are slow'
 	@echo 'make requirements     writes the pins of the agent stack anew'
 
@@ -69,6 +71,10 @@ check-learning: .venv/.ready
 
 check-mutations: .venv/.ready
 	$(PYTHON) tests/mutations/check.py
+
+# For example FLAGS="--minutes=1 --runners train --seed=3".
+check-faults: .venv/.ready
+	$(PYTHON) tests/faults/check.py $(FLAGS)
 
 # Decides anew what test-fast leaves out.
 measure-tests: .venv/.ready
