@@ -49,7 +49,6 @@ SIGNALS = ('SIGKILL', 'SIGTERM', 'SIGINT')
 FAULTS = (*SIGNALS, 'SIGSTOP', 'full disk', 'clock')
 RUNNERS = ('train', 'train_on_device', 'train_distributed')
 _ALGORITHMS = ('promp_taypo2', 'trpo_maml')
-_SETTINGS_OF_A_RUNNER = 2  # Every one compiles, and has a reference.
 
 
 class LossError(Exception):
@@ -86,6 +85,8 @@ def draw_settings(rng: random.Random, runner: str) -> Settings:
       '--num_rollouts=3',
       '--horizon=5',
       '--config.hidden_sizes=8',
+      # Else returns and gradients are zeros, which are all alike.
+      '--environment_options={"reward": "dense"}',
     ),
   )
 
@@ -461,6 +462,8 @@ def main() -> None:
   parser.add_argument('--minutes', type=float, default=10)
   parser.add_argument('--seed', type=int, default=random.randrange(2**32))
   parser.add_argument('--stop_seconds', type=float, default=60)
+  # Every one is compiled, and run undisturbed.
+  parser.add_argument('--settings_per_runner', type=int, default=2)
   parser.add_argument('--runners', nargs='+', default=installed_runners())
   parser.add_argument('--faults', nargs='+', default=FAULTS)
   arguments = parser.parse_args()
@@ -472,7 +475,9 @@ def main() -> None:
   folder = pathlib.Path(tempfile.mkdtemp(prefix='faults.'))
   check = Check(folder, arguments.stop_seconds)
   drawn = {
-    runner: [draw_settings(rng, runner) for _ in range(_SETTINGS_OF_A_RUNNER)]
+    runner: [
+      draw_settings(rng, runner) for _ in range(arguments.settings_per_runner)
+    ]
     for runner in arguments.runners
   }
   # Every pair once, in random order, before any for a second time.
