@@ -39,7 +39,7 @@ SCORE_META_GRADIENTS = ('emaml', 'linearised', 'score_function')
 UNDIFFERENTIATED = ('reptile', 'evolution_strategies')
 COMPUTE_DTYPES = (None, 'float32', 'float16', 'bfloat16')
 STEP_SIZES = ('fixed', 'scalar', 'per_parameter')
-DIFFERENTIATIONS = ('auto', 'reverse', 'mixed')
+DIFFERENTIATIONS = ('reverse', 'mixed')
 # Evaluator options that lie in [0, 1], and the agent's discount factor.
 LEARNABLE_OPTIONS = (
   'lambda_',

@@ -49,10 +49,9 @@ class AlgorithmConfig:
       brings its own learning rate and is multiplied by a step size of 1.
     inner_optimizer_options: keyword arguments for a named one.
     inner_differentiation: 'reverse' differentiates the inner gradient in
-      reverse mode again; 'mixed' in forward mode (MixFlow-MG), which is faster
-      and takes a half to a fifth of the memory, but allows no forward
-      derivative of the update, so no trust region; 'auto' is 'mixed' where
-      that can be.
+      reverse mode again; 'mixed' in forward mode (MixFlow-MG), which takes a
+      half to a fifth of the memory, and on a CPU a little longer. It allows no
+      forward derivative of the update, so no trust region.
     inner_loop: an `inner_loop.InnerLoop` of your own, made by a function of
       (configuration, policy); None for `inner_loop.GradientAscent`.
     evaluator: objective of adaptation, of `evaluators`.
@@ -106,7 +105,7 @@ class AlgorithmConfig:
   inner_optimizer_options: Mapping[str, Any] = dataclasses.field(
     default_factory=Options
   )
-  inner_differentiation: str = 'auto'
+  inner_differentiation: str = 'reverse'
   inner_loop: Callable[..., Any] | None = None
   evaluator: str | Callable[..., Any] = 'taylor_expansion'
   evaluator_options: Mapping[str, Any] = dataclasses.field(
@@ -161,13 +160,6 @@ class AlgorithmConfig:
   @property
   def uses_trust_region(self) -> bool:
     return self.outer_optimizer == 'trust_region'
-
-  @property
-  def uses_mixed_differentiation(self) -> bool:
-    """Whether inner gradients are differentiated in forward mode."""
-    if self.inner_differentiation != 'auto':
-      return self.inner_differentiation == 'mixed'
-    return not self.uses_trust_region and self.meta_gradient != 'linearised'
 
   @property
   def is_off_policy(self) -> bool:

@@ -144,12 +144,48 @@ class GradientAscent:
   ) -> tuple[types.PyTree, Any]:
     """Returns θ' and the optimiser's state."""
     gradient = self._gradient(meta_params.learned, params, prepared)
+    return self._step(meta_params, params, opt_state, gradient)
+
+  def observed_update(
+    self,
+    meta_params: MetaParams,
+    params: types.PyTree,
+    opt_state: Any,
+    prepared: types.Prepared,
+    evaluate: Callable[[types.PyTree, types.Prepared], Any],
+  ) -> tuple[types.PyTree, Any, Any]:
+    """The same, and what the policy before it says about the stage.
+
+    In reverse mode the two share their passes, forward and backward.
+
+    Args:
+      meta_params: as for `update`.
+      params: as for `update`.
+      opt_state: as for `update`.
+      prepared: as for `update`.
+      evaluate: `(params, prepared) -> output` with the attribute `log_prob`.
+
+    Returns:
+      θ', the optimiser's state, and what `evaluate` gives at θ.
+    """
+    if self.differentiation == 'mixed' or self.kind == 'linearised':
+      output = evaluate(params, prepared)
+      return *self.update(meta_params, params, opt_state, prepared), output
+
+    def objective(candidate):
+      output = evaluate(candidate, prepared)
+      value = self._objective(output.log_prob, meta_params.learned, prepared)
+      return value, output
+
+    gradient, output = jax.grad(objective, has_aux=True)(params)
+    return *self._step(meta_params, params, opt_state, gradient), output
+
+  def _step(self, meta_params, params, opt_state, gradient):
     if self.kind == 'first_order':
       gradient = lax.stop_gradient(gradient)
     descent = jax.tree_util.tree_map(jnp.negative, gradient)
     updates, opt_state = self.optimizer.update(descent, opt_state, params)
-    params = ascend(params, updates, meta_params.step_sizes)
-    return params, opt_state
+    return ascend(params, updates, meta_params.step_sizes), opt_state
 
   def objective(
     self,
@@ -166,12 +202,15 @@ class GradientAscent:
       prepared: a prepared stage of one task.
       weights: `[B]` weight of each rollout; ones by default.
     """
+    log_prob = self.log_prob(params, prepared.observation, prepared.action)
+    return self._objective(log_prob, learned, prepared, weights)
+
+  def _objective(self, log_prob, learned, prepared, weights=None):
     if self.transform is not None:
       prepared = self.transform(learned, prepared)
     evaluator = self.evaluator
     if self.options is not None:
       evaluator = functools.partial(evaluator, **self.options(learned))
-    log_prob = self.log_prob(params, prepared.observation, prepared.action)
     return derivatives.reduced_estimate(
       log_prob, prepared, evaluator, self.reduction, weights
     )

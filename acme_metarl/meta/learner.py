@@ -173,7 +173,7 @@ def make_inner_loop(
     step_size=config.initial_step_size,
     step_sizes=config.inner_step_sizes,
     kind=config.meta_gradient,
-    differentiation='mixed' if config.uses_mixed_differentiation else 'reverse',
+    differentiation=config.inner_differentiation,
     init_policy=policy.init,
     init_learned=init_learned,
     transform=transform,

@@ -390,20 +390,38 @@ def _network(
   if isinstance(compute_dtype, str):
     # NumPy's 'bfloat16' becomes TensorFlow's own once that is loaded.
     compute_dtype = getattr(jnp, compute_dtype)
-  x = x.astype(compute_dtype or dtype)
-  xavier = hk.initializers.VarianceScaling(1.0, 'fan_avg', 'uniform')
+  x = jnp.moveaxis(x, -1, 0)
+  batch = x.shape[1:]
+  x = x.reshape((x.shape[0], 1, -1)).astype(compute_dtype or dtype)
+  for size in hidden_sizes:
+    x = jnp.tanh(_Linear(size, dtype)(x))
+  x = _Linear(output_size, dtype)(x).reshape((output_size, *batch))
+  return jnp.moveaxis(x, 0, -1).astype(dtype)
 
-  def create(next_creator, shape, _, init, context):
-    del context
-    return next_creator(shape, dtype, init)
 
-  def read(next_getter, parameter, context):
-    del context
-    return next_getter(parameter).astype(x.dtype)
+class _Linear(hk.Module):
+  """A linear layer of arrays with the features in front, `[n, 1, N]`.
 
-  # Parameters keep their precision where the products have less.
-  with hk.custom_creator(create), hk.custom_getter(read):
-    for size in hidden_sizes:
-      x = jnp.tanh(hk.Linear(size, w_init=xavier)(x))
-    x = hk.Linear(output_size, w_init=xavier)(x)
-  return x.astype(dtype)
+  On a CPU, first and second derivatives of a network of these take two thirds
+  of the time that they take with `hk.Linear`, whose parameters it has. The axis
+  of one is for XLA 0.6, which writes what follows a product of the same shape
+  in place, without vector instructions.
+  """
+
+  def __init__(self, size: int, param_dtype: Any, name: str = 'linear'):
+    super().__init__(name)
+    self._size = size
+    self._param_dtype = param_dtype
+
+  def __call__(self, x: chex.Array) -> chex.Array:
+    xavier = hk.initializers.VarianceScaling(1.0, 'fan_avg', 'uniform')
+    shape = (x.shape[0], self._size)
+    w = hk.get_parameter('w', shape, self._param_dtype, xavier)
+    b = hk.get_parameter('b', shape[1:], self._param_dtype, jnp.zeros)
+    # Parameters keep their precision where the products have less.
+    w, b = w.astype(x.dtype), b.astype(x.dtype)
+    product = jnp.tensordot(w, x[:, 0], axes=(0, 0))
+    # The derivative of this product is one as well; that of a broadcast would
+    # be a slower sum.
+    bias = b[:, jnp.newaxis] @ jnp.ones((1, x.shape[-1]), x.dtype)
+    return product[:, jnp.newaxis] + bias[:, jnp.newaxis]

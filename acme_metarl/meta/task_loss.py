@@ -130,10 +130,20 @@ class TaskLoss:
     self, params: types.PyTree, stages: types.Prepared
   ) -> list[StageOutput]:
     """What the policy of each of the K+1 stages says about it."""
-    return [
-      self.evaluate(adapted, take_stage(stages, index))
-      for index, adapted in enumerate(self.unroll(params, stages))
-    ]
+    if not hasattr(self.inner, 'observed_update'):
+      return [
+        self.evaluate(adapted, take_stage(stages, index))
+        for index, adapted in enumerate(self.unroll(params, stages))
+      ]
+    adapted, opt_state = self.inner.init(params)
+    found = []
+    for index in range(self.num_inner_steps):
+      adapted, opt_state, output = self.inner.observed_update(
+        params, adapted, opt_state, take_stage(stages, index), self.evaluate
+      )
+      found.append(output)
+    last = take_stage(stages, self.num_inner_steps)
+    return [*found, self.evaluate(adapted, last)]
 
   def reference(self, params: types.PyTree, stages: types.Prepared):
     """Distribution parameters `[K+1, B, T, ...]` of every stage's policy."""

@@ -53,7 +53,7 @@ AlgorithmConfig = config.AlgorithmConfig
     (dict(num_rollouts=1), 'Use at least 2 rollouts'),
     (
       dict(inner_differentiation='forward'),
-      'must be one of auto, reverse, mixed',
+      'must be one of reverse, mixed',
     ),
     (dict(inner_loop=3), 'must be a function of'),
     (

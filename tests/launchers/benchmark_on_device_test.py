@@ -42,9 +42,9 @@ def test_an_iterations_operations_are_those_of_its_products():
   # Sampling: both stages' steps, and the gradient at the first stage: a forward
   # pass and two of the same size backward.
   assert 1.0 < flops['sampling'] / (forward + 3 * stage) < 1.5
-  # An epoch: that gradient, differentiated (twice as much again); the gradient
-  # of the second stage's objective; and a backward pass of the KL penalty.
-  assert 0.95 < flops['learning'] / (5 * (9 + 3 + 2) * stage) < 1.1
+  # An epoch: that gradient, differentiated (twice as much again); and the
+  # gradient of the second stage's objective.
+  assert 0.95 < flops['learning'] / (5 * (9 + 3) * stage) < 1.2
 
 
 def test_what_would_be_late_is_left_out():
