@@ -49,9 +49,9 @@ class AlgorithmConfig:
       brings its own learning rate and is multiplied by a step size of 1.
     inner_optimizer_options: keyword arguments for a named one.
     inner_differentiation: 'reverse' differentiates the inner gradient in
-      reverse mode again; 'mixed' in forward mode (MixFlow-MG), which takes a
-      half to a fifth of the memory, and on a CPU a little longer. It allows no
-      forward derivative of the update, so no trust region.
+      reverse mode again; 'mixed' in forward mode (MixFlow-MG), which takes
+      less memory and, on a CPU, up to a quarter more time. It allows no forward
+      derivative of the update, so no trust region.
     inner_loop: an `inner_loop.InnerLoop` of your own, made by a function of
       (configuration, policy); None for `inner_loop.GradientAscent`.
     evaluator: objective of adaptation, of `evaluators`.
