@@ -63,6 +63,7 @@ _PARTS: dict[str, dict[str, Any]] = {
       'loaded_dice',
       'lvc',
       'vtrace',
+      'dice_with_baseline',
     )
   },
   'reduction': {
@@ -82,12 +83,6 @@ _PARTS: dict[str, dict[str, Any]] = {
     'evaluated': objectives.Evaluated,
   },
   'optimizer': {},
-}
-# Whose options these take besides their own.
-_PASSES_ON = {
-  'loaded_dice': 'doubly_robust',
-  'lvc': 'taylor_expansion',
-  'vtrace': 'truncated_doubly_robust',
 }
 # Fields of parts that are parts themselves.
 _KIND_OF_FIELD = {'evaluator': 'evaluator', 'reduction': 'reduction'}
@@ -167,10 +162,7 @@ def evaluator_options(evaluator: str | Callable[..., Any]) -> frozenset[str]:
   except (TypeError, ValueError):
     return frozenset()
   taken = {p.name for p in parameters if p.kind is not p.VAR_KEYWORD}
-  name = name_of('evaluator', evaluator)
-  if any(p.kind is p.VAR_KEYWORD for p in parameters) and name in _PASSES_ON:
-    taken |= evaluator_options(_PASSES_ON[name])
-  return frozenset(taken - {*_INPUTS, *(['order'] if name == 'lvc' else [])})
+  return frozenset(taken - set(_INPUTS))
 
 
 def optimizer_names() -> tuple[str, ...]:

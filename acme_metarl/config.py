@@ -347,4 +347,9 @@ _TEXTS = (
   'compute_dtype',
 )
 # Whose `lambda_` is that of the return on the behaviour policy's data.
-_GAE_LAMBDA_EVALUATORS = ('taylor_expansion', 'lvc', 'log_likelihood')
+_GAE_LAMBDA_EVALUATORS = (
+  'taylor_expansion',
+  'lvc',
+  'loaded_dice',
+  'log_likelihood',
+)
