@@ -52,8 +52,8 @@ test-agent-stack: .venv/.ready
 	$(PYTHON) $(PYTEST) tests/*_test.py tests/agents tests/environments \
 	  tests/launchers $(SMOKE)
 
-# The library, the environments, MJX, training on a device and what else needs
-# no Acme, on the newest JAX, without Acme, Reverb and TensorFlow.
+# The library, the environments, MJX, training on a device and the core of the
+# launchers on the newest JAX, without Acme, Reverb and TensorFlow.
 test-modern:
 	@.ci/find_python 3.13 3.12 >/dev/null 2>&1 || { \
 	  echo 'INCOMPLETE: no Python 3.12 or newer was found, so nothing was' \
@@ -63,7 +63,9 @@ test-modern:
 	@! .ci/find_python 3.13 3.12 >/dev/null 2>&1 || $(MAKE) run-modern
 
 run-modern: .venv-modern/.ready
-	$(MODERN) $(PYTEST) tests/acme_metarl tests/environments tests/launchers \
+	$(MODERN) $(PYTEST) tests/acme_metarl tests/environments \
+	  tests/launchers/runs tests/launchers/comparison \
+	  tests/launchers/mains_test.py tests/launchers/train_on_device_test.py \
 	  tests/doctests_test.py tests/readme_test.py
 
 check-learning: .venv/.ready
