@@ -196,7 +196,7 @@ class TestProducts:
 
     with jax.default_matmul_precision('highest'):
       text = jax.jit(mean).lower(jnp.ones((4, 3))).as_text()
-    assert text.count('dot_general') == text.count('HIGHEST, HIGHEST') == 2
+    assert text.count('dot_general') == text.count('HIGHEST, HIGHEST') >= 2
 
   def test_jet(self):
     """Taylor mode: the third derivative along a line."""
