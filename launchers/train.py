@@ -7,7 +7,7 @@ r"""Trains the MAML agent on one machine, in one process.
 
 Each iteration plays a trial, inserts it into Reverb, samples it and learns. The
 log directory gets `config.json`, `learner.csv` (a row per iteration),
-`evaluation.csv` (returns on freshly drawn tasks after 0, 1, ... adaptation
+`evaluation.csv` (returns on tasks drawn anew after 0, 1, ... adaptation
 steps), checkpoints and `curves.png`. Ctrl-C saves and stops; --resume continues
 as if nothing had happened.
 

@@ -60,7 +60,7 @@ class Log(NamedTuple):
     metrics: by name, `[N]`: those of `MetaLearner.update`; `return_k`, the
       mean return of the training tasks at stage k; `num_steps`, environment
       steps; `num_diverged`, rollouts that diverged or acted non-finitely.
-    evaluation: `[M, G, K+1]` returns on M sets of freshly drawn tasks, before
+    evaluation: `[M, G, K+1]` returns on M sets of tasks drawn anew, before
       iterations 0, `eval_every`, 2 `eval_every`, … and after the last; the
       mean over rollouts, per task and number of inner steps taken.
   """
@@ -76,7 +76,7 @@ class Trainer(NamedTuple):
     init: `key -> TrainState`.
     sample: `(params, key, num_tasks) -> trials [G, K+1, B, T, ...]`.
     iterate: `TrainState -> (TrainState, metrics)`, one iteration.
-    evaluate: `TrainState -> [G, K+1]` returns on freshly drawn tasks.
+    evaluate: `TrainState -> [G, K+1]` returns on tasks drawn anew.
     advance: `(TrainState, n) -> (TrainState, metrics, returns)`: n ≤
       `eval_every` iterations, then an evaluation. n may be traced; of the
       metrics `[eval_every]` the first n mean something.

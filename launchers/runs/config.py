@@ -51,7 +51,7 @@ class RunConfig:
     agent: fields of `MAMLConfig` besides the algorithm; for runs with Acme and
       Reverb only.
     seed: seed of all randomness, in [0, 2**64).
-    eval_every: iterations between evaluations on freshly drawn tasks; the
+    eval_every: iterations between evaluations on tasks drawn anew; the
       untrained policy and the last one are evaluated too. 0 is never.
     checkpoint_every: iterations between checkpoints and pictures; the end of
       the run has both too.

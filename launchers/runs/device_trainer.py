@@ -159,7 +159,7 @@ class Trainer:
     return rows
 
   def evaluate(self) -> list[np.ndarray]:
-    """Plays on fresh tasks; one mean return stands for a task's rollouts."""
+    """Plays on tasks drawn anew; a mean return stands for a task's rollouts."""
     returns = jax.device_get(self._evaluate(0, self._states))
     return list(returns[..., np.newaxis])
 

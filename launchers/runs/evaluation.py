@@ -1,4 +1,4 @@
-"""Plays trials of a trained policy on tasks that training never sees."""
+"""Plays trials of a trained policy on tasks drawn anew."""
 
 from collections.abc import Callable
 import itertools

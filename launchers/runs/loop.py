@@ -38,7 +38,7 @@ class Trainer(Protocol):
     """
 
   def evaluate(self) -> list[np.ndarray] | None:
-    """Plays on freshly drawn tasks.
+    """Plays on tasks drawn anew.
 
     Returns:
       For each run its returns `[G, K+1, B]`; None if somebody else plays, and

@@ -225,7 +225,7 @@ class Progress:
   def say_evaluation(self, iteration: int, returns: Sequence[float]) -> None:
     """Prints the returns of an evaluation."""
     self.say(
-      f'Iteration {iteration}: return on fresh tasks after '
+      f'Iteration {iteration}: return on tasks drawn anew after '
       f'{_steps(len(returns))} adaptation steps: {_arrow(returns)}'
     )
 
@@ -315,7 +315,7 @@ def write_curves(directory: str | os.PathLike[str], title: str = '') -> None:
 
 
 def _draw_evaluation(axes: Any, table: Mapping[str, np.ndarray]) -> None:
-  axes.set(xlabel='environment steps', ylabel='return on fresh tasks')
+  axes.set(xlabel='environment steps', ylabel='return on tasks drawn anew')
   if not table:
     plotting.say_empty(axes, 'no evaluation yet')
     return

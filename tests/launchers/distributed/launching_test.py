@@ -36,7 +36,7 @@ def test_processes_end_with_the_last_iteration(start):
   running.living('actor')
   _check_done(running, 7)
   output = (running.directory / 'nodes/learner/0').read_text()
-  assert 'Iteration 7: return on fresh tasks' in output
+  assert 'Iteration 7: return on tasks drawn anew' in output
   # Nothing to do is no reason to start anything.
   again = start('--resume', directory=running.directory, small=False)
   assert again.end() == 0
