@@ -4,8 +4,8 @@
 
 Arguments are pytest's. What counts is processor time, of the test and of the
 processes that it starts, so that a busy machine changes little. A function is
-slow if all its cases together take more than seven tenths of a second. Functions
-that did not run keep their place in the file, unless they are gone.
+slow if all its cases together take more than seven tenths of a second.
+Functions that did not run keep their place in the file, unless they are gone.
 """
 
 import collections
