@@ -56,12 +56,22 @@ def in_step(plans: Sequence[run_config.Plan]) -> list[run_config.Plan]:
     return list(plans)
   if any(p.checkpoint is None for p in plans):
     return [p._replace(checkpoint=None) for p in plans]
-  name = checkpointing.file_name(min(p.checkpoint.step for p in plans))
-  return [
-    p._replace(
-      checkpoint=checkpointing.load(p.directory / run_config.CHECKPOINTS / name)
+  folders = [p.directory / run_config.CHECKPOINTS for p in plans]
+  kept = [
+    {path.name for path in checkpointing.Checkpointer(folder).paths()}
+    for folder in folders
+  ]
+  # Later ones may be damaged, or of some seeds alone.
+  newest = checkpointing.file_name(min(p.checkpoint.step for p in plans))
+  common = [x for x in set.intersection(*kept) if x <= newest]
+  if not common:
+    raise ValueError(
+      f'resume: the seeds in {plans[0].directory.parent} have no checkpoint of'
+      ' the same iteration. Resume each alone, with its own --logdir.'
     )
-    for p in plans
+  return [
+    p._replace(checkpoint=checkpointing.load(folder / max(common)))
+    for p, folder in zip(plans, folders, strict=True)
   ]
 
 

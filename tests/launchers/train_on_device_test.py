@@ -132,6 +132,9 @@ def test_seeds_train_at_once_and_go_on_in_step(whole, call_main, tmp_path):
     [plans[0]._replace(checkpoint=None), plans[1]]
   )
   assert [plan.checkpoint for plan in behind] == [None, None]
+  older = plans[0].checkpoint._replace(step=1)
+  with pytest.raises(ValueError, match='no checkpoint of the same iteration'):
+    train_on_device.in_step([plans[0]._replace(checkpoint=older), plans[1]])
 
 
 @pytest.mark.parametrize(
