@@ -1,6 +1,7 @@
 """The agent in the layouts of Acme 0.4.0."""
 
 from collections.abc import Callable, Iterator
+import contextlib
 from typing import Any
 
 from acme import core, specs
@@ -53,8 +54,16 @@ class LayoutBuilder:
     return self._builder.make_replay_tables(environment_spec, self.policy)
 
   def make_dataset_iterator(self, replay_client: Any) -> Iterator[replay.Batch]:
-    """Makes an iterator of meta-batches."""
-    return self._builder.make_dataset_iterator(replay_client)
+    """Makes an iterator of meta-batches.
+
+    A learner that takes them itself, as in `LocalLayout`, must not be thought
+    to wait for the batch that it has.
+    """
+    batches = self._builder.make_dataset_iterator(replay_client)
+    with contextlib.closing(batches):
+      for batch in batches:
+        batches.hand_over()
+        yield batch
 
   def make_adder(self, replay_client: Any) -> adding.TrialAdder:
     """Makes an adder."""

@@ -135,6 +135,10 @@ class Batches(Iterator[Batch]):
       self._dealt = self._take()
     return self._dealt.pop(0)
 
+  def hand_over(self) -> None:
+    """Says that the last batch has arrived where it is learned from."""
+    self._handover.set_pending(self, bool(self._dealt))
+
   def close(self) -> None:
     """Ends the iteration, also of who waits."""
     self._is_closed = True
