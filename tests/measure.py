@@ -4,7 +4,7 @@
 
 Arguments are pytest's. What counts is processor time, of the test and of the
 processes that it starts, so that a busy machine changes little. A function is
-slow if all its cases together take more than seven tenths of a second.
+slow if all its cases together take more than four tenths of a second.
 Functions that did not run keep their place in the file, unless they are gone.
 """
 
@@ -19,7 +19,7 @@ import tempfile
 
 import pytest
 
-_SECONDS = 0.7
+_SECONDS = 0.4
 _FILE = 'ACME_METARL_TEST_TIMES'
 _SLOW = pathlib.Path(__file__).with_name('slow.txt')
 

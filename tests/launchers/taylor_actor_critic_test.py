@@ -1,8 +1,15 @@
 import re
 
+from acme import specs
 import numpy as np
 
 from acme_metarl.launchers.examples import taylor_actor_critic
+
+
+def test_chooses_one_of_two_actions():
+  spec = specs.Array((4,), np.float32)
+  actor = taylor_actor_critic.TaylorActorCritic(spec, seed=0)
+  assert actor.select_action(spec.generate_value()) in (0, 1)
 
 
 def test_learns_to_balance():
