@@ -6,6 +6,9 @@ Arguments are pytest's. What counts is processor time, of the test and of the
 processes that it starts, so that a busy machine changes little. A function is
 slow if all its cases together take more than four tenths of a second.
 Functions that did not run keep their place in the file, unless they are gone.
+
+What a fixture of a module costs is its first user's: measure again with
+`-m 'not slow and not learning'`, and list by hand all users of one that shows.
 """
 
 import collections

@@ -59,7 +59,7 @@ class LayoutBuilder:
     A learner that takes them itself, as in `LocalLayout`, must not be thought
     to wait for the batch that it has.
     """
-    batches = self._builder.make_dataset_iterator(replay_client)
+    batches: Any = self._builder.make_dataset_iterator(replay_client)
     with contextlib.closing(batches):
       for batch in batches:
         batches.hand_over()
