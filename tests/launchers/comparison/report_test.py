@@ -1,5 +1,6 @@
 """Tables of a comparison, and what they say."""
 
+import importlib.metadata
 import json
 import pathlib
 import shutil
@@ -11,6 +12,8 @@ from acme_metarl.launchers.comparison import report, stored_runs
 from acme_metarl.launchers.runs import config as run_config
 from acme_metarl.launchers.runs import tables
 
+# The pinned one, which made the stored tables.
+_SCIPY = '1.15.3'
 _SETTINGS = report.Settings('promp', num_final=1, confidence=0.95)
 
 
@@ -132,7 +135,26 @@ def test_stored_tables_are_made_again_byte_for_byte(tmp_path, name, call_main):
   ]
   call_main('compare', f'--output={tmp_path}', '--only_report', *arguments)
   for file in ('curves.csv', 'final_returns.csv', 'final_returns.md'):
-    assert (tmp_path / file).read_bytes() == (stored / file).read_bytes(), file
+    made, kept = ((x / file).read_text() for x in (tmp_path, stored))
+    if importlib.metadata.version('scipy') != _SCIPY and file.endswith('.csv'):
+      # Another scipy's quantiles differ in their last digits.
+      made, kept = map(_rounded, (made, kept))
+    assert made == kept, file
+
+
+def _rounded(text):
+  return [
+    [f'{float(x):.6g}' if _is_number(x) else x for x in line.split(',')]
+    for line in text.splitlines()
+  ]
+
+
+def _is_number(text):
+  try:
+    float(text)
+  except ValueError:
+    return False
+  return True
 
 
 def test_says_what_made_it(tmp_path, runs, monkeypatch):

@@ -187,7 +187,9 @@ def test_evaluates_and_saves_when_due(
   # No more pieces than there are things to do, and nothing else is told.
   assert sum(trainer.chunks) == num_iterations
   told = [
-    line for line in capsys.readouterr().err.splitlines() if 'fresh' in line
+    line
+    for line in capsys.readouterr().err.splitlines()
+    if 'drawn anew' in line
   ]
   assert len(told) == len(evaluated)
 
@@ -254,9 +256,11 @@ def test_full_disk_is_told_as_that(tmp_path, monkeypatch):
     _run(_StandIn, [tmp_path], _config(3, 0, 2))
 
 
-def test_config_json_says_who_made_it(tmp_path):
+def test_config_json_says_who_made_it(tmp_path, monkeypatch):
   import json
+  import sys
 
+  monkeypatch.setattr(sys, 'argv', ['train', '--seed=1'])
   config = _config(2, 0, 2)
   for num_iterations in (2, 3):
     config = config.replace_algorithm(num_iterations=num_iterations)
@@ -264,7 +268,7 @@ def test_config_json_says_who_made_it(tmp_path):
   values = json.loads((tmp_path / run_config.CONFIG_JSON).read_text())
   (entry,) = values['made_by']  # The same command and packages twice.
   assert entry['versions']['jax']
-  assert 'pytest' in entry['command']
+  assert '--seed=1' in entry['command']
   assert run_config.RunConfig.from_dict(values) == config
 
 
