@@ -40,60 +40,26 @@ class Outcome(NamedTuple):
   info: Mapping[str, Any]
 
 
-class LoopBatch(abc.ABC):
-  """B rollouts of each of G tasks, one environment object for each.
-
-  Not for use by itself: see `adapters`.
-  """
+class UserBatch:
+  """What batches of the user's environments have in common: their face."""
 
   def __init__(
     self,
-    factory: Callable[[], Any],
     sample_task: Callable[[np.random.Generator], types.PyTree],
-    set_task: Callable[[Any, types.PyTree], None],
-    scale_actions: bool,
     has_finite_tasks: bool,
+    observation_spec: Any,
+    action_spec: Any,
+    scale_actions: bool,
   ):
-    check_hooks(factory=factory, sample_task=sample_task, set_task=set_task)
-    self._factory = factory
     self._sample_task = sample_task
-    self._set_task = set_task
     self._has_finite_tasks = has_finite_tasks
-    self._environments = [factory()]
-    first = self._environments[0]
-    if not sharing.is_environment(first):
-      raise ValueError(
-        f'factory: {factory!r} returned {first!r}, need an environment.'
-      )
-    self._observation_spec = checking.observation_spec(
-      self._make_observation_spec(first), self
-    )
+    self._observation_spec = checking.observation_spec(observation_spec, self)
     self._actions = Actions(
-      checking.action_spec(self._make_action_spec(first), self), scale_actions
+      checking.action_spec(action_spec, self), scale_actions
     )
-    self._has_checked_hook = False
     self._batch_shape = None
     self._truncated = None
     self._info = {}
-
-  def __repr__(self) -> str:
-    return f'{type(self).__name__}({self._environments[0]!r})'
-
-  @abc.abstractmethod
-  def _make_observation_spec(self, environment: Any) -> Any:
-    """dm_env specs of the user's observations."""
-
-  @abc.abstractmethod
-  def _make_action_spec(self, environment: Any) -> Any:
-    """A dm_env spec of the user's actions."""
-
-  @abc.abstractmethod
-  def _reset_one(self, environment: Any, seed: int) -> Any:
-    """Starts one rollout of the task set; returns its observation."""
-
-  @abc.abstractmethod
-  def _step_one(self, environment: Any, action: Any) -> Outcome:
-    """Steps one rollout with an action that the user's environment knows."""
 
   @property
   def has_finite_tasks(self) -> bool:
@@ -121,6 +87,58 @@ class LoopBatch(abc.ABC):
     self, rng: np.random.Generator, num_tasks: int
   ) -> types.PyTree:
     return tasks_lib.stack([self._sample_task(rng) for _ in range(num_tasks)])
+
+
+class LoopBatch(UserBatch, abc.ABC):
+  """B rollouts of each of G tasks, one environment object for each.
+
+  Not for use by itself: see `adapters`.
+  """
+
+  def __init__(
+    self,
+    factory: Callable[[], Any],
+    sample_task: Callable[[np.random.Generator], types.PyTree],
+    set_task: Callable[[Any, types.PyTree], None],
+    scale_actions: bool,
+    has_finite_tasks: bool,
+  ):
+    check_hooks(factory=factory, sample_task=sample_task, set_task=set_task)
+    self._factory = factory
+    self._set_task = set_task
+    self._environments = [factory()]
+    first = self._environments[0]
+    if not sharing.is_environment(first):
+      raise ValueError(
+        f'factory: {factory!r} returned {first!r}, need an environment.'
+      )
+    self._has_checked_hook = False
+    super().__init__(
+      sample_task,
+      has_finite_tasks,
+      self._make_observation_spec(first),
+      self._make_action_spec(first),
+      scale_actions,
+    )
+
+  def __repr__(self) -> str:
+    return f'{type(self).__name__}({self._environments[0]!r})'
+
+  @abc.abstractmethod
+  def _make_observation_spec(self, environment: Any) -> Any:
+    """dm_env specs of the user's observations."""
+
+  @abc.abstractmethod
+  def _make_action_spec(self, environment: Any) -> Any:
+    """A dm_env spec of the user's actions."""
+
+  @abc.abstractmethod
+  def _reset_one(self, environment: Any, seed: int) -> Any:
+    """Starts one rollout of the task set; returns its observation."""
+
+  @abc.abstractmethod
+  def _step_one(self, environment: Any, action: Any) -> Outcome:
+    """Steps one rollout with an action that the user's environment knows."""
 
   def reset(
     self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator

@@ -15,13 +15,11 @@ from acme_metarl.environments import (
   sharing,
   spaces,
 )
-from acme_metarl.environments import tasks as tasks_lib
-from acme_metarl.environments.action_scaling import Actions
 
 NEXT_STEP, SAME_STEP, DISABLED = 'NextStep', 'SameStep', 'Disabled'
 
 
-class GymnasiumVectorBatch:
+class GymnasiumVectorBatch(looping.UserBatch):
   """A `gymnasium.vector.VectorEnv` and a hook that sets the tasks.
 
       batch = environments.GymnasiumVectorBatch(
@@ -70,53 +68,21 @@ class GymnasiumVectorBatch:
     if not isinstance(set_tasks, str):
       looping.check_hooks(set_tasks=set_tasks)
     self._factory = factory
-    self._sample_task = sample_task
     self._set_tasks = set_tasks
-    self._has_finite_tasks = has_finite_tasks
     self._vector = None
     self._make_vector(1)
     self._observation_space = self._vector.single_observation_space
     self._action_space = self._vector.single_action_space
-    self._observation_spec = checking.observation_spec(
-      spaces.to_spec(self._observation_space, 'observation'), self
+    super().__init__(
+      sample_task,
+      has_finite_tasks,
+      spaces.to_spec(self._observation_space, 'observation'),
+      spaces.to_spec(self._action_space, 'action'),
+      scale_actions,
     )
-    action_spec = spaces.to_spec(self._action_space, 'action')
-    self._actions = Actions(
-      checking.action_spec(action_spec, self), scale_actions
-    )
-    self._batch_shape = None
-    self._truncated = None
-    self._info = {}
 
   def __repr__(self) -> str:
     return f'GymnasiumVectorBatch({self._vector!r})'
-
-  @property
-  def has_finite_tasks(self) -> bool:
-    """What the user said."""
-    return self._has_finite_tasks
-
-  @property
-  def truncated(self) -> np.ndarray:
-    """`[G, B]`, which rollouts the last step ended without a termination."""
-    return self._truncated
-
-  @property
-  def info(self) -> dict[str, np.ndarray]:
-    """Every scalar that the last step reported, by name, `[G, B]`."""
-    return {k: v.reshape(self._batch_shape) for k, v in self._info.items()}
-
-  def observation_spec(self) -> Any:
-    return self._observation_spec
-
-  def action_spec(self) -> Any:
-    """Raw actions where they are scaled, otherwise the user's own spec."""
-    return self._actions.spec
-
-  def sample_tasks(
-    self, rng: np.random.Generator, num_tasks: int
-  ) -> types.PyTree:
-    return tasks_lib.stack([self._sample_task(rng) for _ in range(num_tasks)])
 
   def reset(
     self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator
