@@ -54,13 +54,20 @@ def in_step(plans: Sequence[run_config.Plan]) -> list[run_config.Plan]:
   """Goes back to the newest iteration that every run has a checkpoint of."""
   if len({p.checkpoint and p.checkpoint.step for p in plans}) == 1:
     return list(plans)
-  if any(p.checkpoint is None for p in plans):
-    return [p._replace(checkpoint=None) for p in plans]
   folders = [p.directory / run_config.CHECKPOINTS for p in plans]
   kept = [
     {path.name for path in checkpointing.Checkpointer(folder).paths()}
     for folder in folders
   ]
+  lacking = next((p for p in plans if p.checkpoint is None), None)
+  if lacking:
+    # Stopped between the first checkpoints of one seed and another.
+    if max(map(len, kept)) == 1:
+      return [p._replace(checkpoint=None) for p in plans]
+    raise ValueError(
+      f'resume: {str(lacking.directory)!r} has no checkpoint, the seeds beside'
+      ' it have. Bring it back, or resume each alone, with its own --logdir.'
+    )
   # Later ones may be damaged, or of some seeds alone.
   newest = checkpointing.file_name(min(p.checkpoint.step for p in plans))
   common = [x for x in set.intersection(*kept) if x <= newest]

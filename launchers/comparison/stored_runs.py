@@ -8,7 +8,6 @@ import collections
 from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
-import json
 import pathlib
 import re
 from typing import Any, NamedTuple
@@ -182,13 +181,10 @@ def stored_config(
   Raises:
     ValueError: if it is damaged.
   """
-  path = directory / run_config.CONFIG_JSON
   try:
-    return run_config.RunConfig.from_dict(json.loads(path.read_text()), given)
-  except (KeyError, TypeError, ValueError) as error:
-    raise ValueError(
-      f'{path} is no configuration of a run ({error}); move its directory away.'
-    ) from error
+    return run_config.read(directory / run_config.CONFIG_JSON, given)
+  except ValueError as error:
+    raise ValueError(f'{error} Move its directory away.') from error
 
 
 def differences(one: run_config.RunConfig, other: run_config.RunConfig) -> str:

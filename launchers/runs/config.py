@@ -3,9 +3,11 @@
 from collections.abc import Callable, Mapping
 import dataclasses
 import inspect
+import json
 import pathlib
 from typing import Any, NamedTuple
 
+from absl import logging
 import jax
 
 from acme_metarl import algorithm_parts, environments, presets, types
@@ -330,8 +332,34 @@ def find_checkpoint(path: str) -> checkpointing.Checkpoint:
   )
 
 
-def is_as_written(values: Any) -> bool:
-  """Whether a `config.json` has the checksum that a run wrote, or has none."""
+def read(
+  path: pathlib.Path, given: Mapping[str, Any] | None = None
+) -> RunConfig:
+  """Reads a `config.json`; imports only what is given.
+
+  Says so where it is not as a run wrote it.
+
+  Raises:
+    ValueError: if it cannot be read, or is no configuration.
+  """
+  try:
+    values = json.loads(path.read_text(encoding='utf-8'))
+  except (OSError, ValueError, RecursionError) as error:
+    raise ValueError(
+      f'{path} cannot be read as a configuration ({error}).'
+    ) from error
+  if not _is_as_written(values):
+    logging.warning(
+      '%s is not as a run wrote it: it was edited, or is damaged.', path
+    )
+  try:
+    return RunConfig.from_dict(values, given)
+  except (KeyError, TypeError, ValueError) as error:
+    raise ValueError(f'{path} is no configuration: {error}') from error
+
+
+def _is_as_written(values: Any) -> bool:
+  """Whether settings have the checksum that a run wrote, or have none."""
   try:
     seal = values[MADE_BY][-1][SEAL]
   except (LookupError, TypeError):

@@ -358,7 +358,7 @@ def planned(
   """
   given = imported(overrides, values)
   if values['config_file'].value:
-    stored = _read_config(pathlib.Path(values['config_file'].value), given)
+    stored = run_config.read(pathlib.Path(values['config_file'].value), given)
     config = _changed(
       config,
       stored,
@@ -442,27 +442,10 @@ def _resumed(config, directory, overrides, values, given):
     stored = run_config.config_of(checkpoint, given)
   elif (directory / run_config.CONFIG_JSON).exists():
     logging.warning('There is no checkpoint in %s; starting anew.', directory)
-    stored = _read_config(directory / run_config.CONFIG_JSON, given)
+    stored = run_config.read(directory / run_config.CONFIG_JSON, given)
   else:
     return config, None
   config = _changed(
     config, stored, overrides, values, _CHANGEABLE, 'resume: the run'
   )
   return config, checkpoint
-
-
-def _read_config(path: pathlib.Path, given) -> run_config.RunConfig:
-  try:
-    values = json.loads(path.read_text(encoding='utf-8'))
-  except (OSError, ValueError, RecursionError) as error:
-    raise ValueError(
-      f'{path} cannot be read as a configuration ({error}).'
-    ) from error
-  if not run_config.is_as_written(values):
-    logging.warning(
-      '%s is not as a run wrote it: it was edited, or is damaged.', path
-    )
-  try:
-    return run_config.RunConfig.from_dict(values, given)
-  except ValueError as error:
-    raise ValueError(f'{path} is no configuration: {error}') from error

@@ -135,6 +135,11 @@ def test_seeds_train_at_once_and_go_on_in_step(whole, call_main, tmp_path):
   older = plans[0].checkpoint._replace(step=1)
   with pytest.raises(ValueError, match='no checkpoint of the same iteration'):
     train_on_device.in_step([plans[0]._replace(checkpoint=older), plans[1]])
+  # One seed has none where another has had several: something was lost.
+  saved = plans[1].checkpoint.path
+  saved.with_name(checkpointing.file_name(1)).write_bytes(saved.read_bytes())
+  with pytest.raises(ValueError, match="seed_0' has no checkpoint"):
+    train_on_device.in_step([plans[0]._replace(checkpoint=None), plans[1]])
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,9 @@ def test_refuses_to_repeat_a_finished_run_without_checkpoint(tmp_path):
 
 def test_refuses_a_damaged_configuration(tmp_path):
   (tmp_path / 'config.json').write_text('{"agent": ')
-  with pytest.raises(ValueError, match='no configuration of a run'):
+  with pytest.raises(
+    ValueError, match='as a configuration.*Move its directory'
+  ):
     stored_runs.stored_config(tmp_path)
 
 

@@ -23,7 +23,6 @@ from acme_metarl import presets
 from acme_metarl.launchers.runs import (
   checkpointing,
   directories,
-  flags,
   mistakes,
   records,
   tables,
@@ -192,7 +191,7 @@ def _check_config(stored, damage):
     is_changed = path.read_bytes() != before
     intact = _contents(directory, path)
     with _refusal(path):
-      config = flags._read_config(path, {})
+      config = run_config.read(path, {})
       assert config == _CONFIG or str(path) in said[0]
     # A run goes on whatever that file says.
     checkpoint = run_config.find_checkpoint(str(directory))
@@ -201,7 +200,7 @@ def _check_config(stored, damage):
     plan = run_config.Plan(_CONFIG, directory, checkpoint)
     records.RunRecords(plan).close()
     if is_changed:
-      assert flags._read_config(path, {}) == _CONFIG
+      assert run_config.read(path, {}) == _CONFIG
 
 
 def _check_table(stored, name, damage):
@@ -256,7 +255,7 @@ def _check_values(stored, which, field, value):
       fields[name] = value
     path.write_text(json.dumps(values))
     with _refusal(path):
-      flags._read_config(path, {})
+      run_config.read(path, {})
 
 
 _CASES = {
