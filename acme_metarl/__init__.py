@@ -21,6 +21,7 @@ if TYPE_CHECKING:
   from acme_metarl import tabular as tabular
   from acme_metarl import types as types
   from acme_metarl.config import AlgorithmConfig as AlgorithmConfig
+  from acme_metarl.launchers.runs.loading import load as load
   from acme_metarl.on_device import make_train as make_train
 
 __version__ = '0.1.0'
@@ -32,6 +33,7 @@ __all__ = [
   'config',
   'environments',
   'evaluators',
+  'load',
   'make_train',
   'meta',
   'on_device',
@@ -40,7 +42,11 @@ __all__ = [
   'types',
 ]
 # Names that are no modules, and where they are.
-_MEMBERS = {'AlgorithmConfig': 'config', 'make_train': 'on_device'}
+_MEMBERS = {
+  'AlgorithmConfig': 'config',
+  'load': 'launchers.runs.loading',
+  'make_train': 'on_device',
+}
 
 _moved.install()
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from acme_metarl import environments, types
 from acme_metarl.agents import environment_loop, maml
-from acme_metarl.agents.maml import networks as networks_lib
-from acme_metarl.launchers.runs import checkpointing, tables
+from acme_metarl.launchers.runs import checkpointing, loading, tables
 from acme_metarl.launchers.runs import config as run_config
 from acme_metarl.meta import learner as learner_lib
 
@@ -170,19 +169,5 @@ def meta_params(
   config: run_config.RunConfig, checkpoint: checkpointing.Checkpoint
 ) -> learner_lib.MetaParams:
   """The meta-parameters that a checkpoint holds."""
-  environment = config.trial_environment('evaluation', num_tasks=1)
-  spec = specs.make_environment_spec(environment)
-  learner = learner_lib.make_meta_learner(
-    config.algorithm,
-    make_networks(config, environment).policy,
-    observation_spec=networks_lib.rollout_spec(spec.observations.observation),
-  )
-  template = jax.eval_shape(
-    learner.init,
-    jax.random.PRNGKey(0),
-    networks_lib.example_observation(spec),
-  )
-  template = jax.tree_util.tree_map(
-    lambda x: np.empty(x.shape, x.dtype), template
-  )
-  return checkpointing.restore_tree(template, checkpoint.arrays).params
+  environment = environments.batch(config.make_environment('evaluation'))
+  return loading.restored(config, checkpoint, environment)[-1]

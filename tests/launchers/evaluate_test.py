@@ -5,6 +5,7 @@ import jax
 import numpy as np
 import pytest
 
+import acme_metarl
 from acme_metarl import presets
 from acme_metarl.agents import maml
 from acme_metarl.launchers.runs import agent_trainer, checkpointing, evaluation
@@ -81,6 +82,20 @@ def test_stage_policies_are_those_that_were_played(evaluator):
   leaves = [jax.tree_util.tree_leaves(p)[0] for p in params]
   np.testing.assert_array_equal(leaves[0][0], leaves[0][1])
   assert np.any(leaves[1][0] != leaves[1][1])
+
+
+def test_a_loaded_policy_adapts_as_the_actor_does(run, evaluator):
+  evaluator.play(0)
+  stage = evaluator._actor._recorder.stage(0)
+  loaded = acme_metarl.load(run[0])
+  adapted = loaded.adapt(jax.tree_util.tree_map(lambda x: x[1], stage))
+  jax.tree_util.tree_map(
+    lambda ours, theirs: np.testing.assert_allclose(
+      ours, theirs[1], rtol=1e-4, atol=1e-6
+    ),
+    adapted,
+    evaluator._stages.params[1].policy,
+  )
 
 
 def test_intervals_are_students():

@@ -189,5 +189,7 @@ def test_needs_no_agent_stack():
     "for name in ('acme', 'reverb', 'launchpad', 'tensorflow', 'mujoco'):\n"
     '  sys.modules[name] = None\n'
     'from acme_metarl.launchers import train_on_device\n'
+    'import acme_metarl\n'
+    'acme_metarl.load\n'
   )
   subprocess.run([sys.executable, '-c', code], cwd=_ROOT, check=True)
