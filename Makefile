@@ -3,6 +3,7 @@
 
 PYTHON := .venv/bin/python
 MODERN := .venv-modern/bin/python
+DOCS := .venv-docs/bin/python
 WORKERS ?= 2
 # For example `make train FLAGS="--seed=1"`; `--help` lists them.
 FLAGS ?=
@@ -16,14 +17,16 @@ SMOKE := tests/acme_metarl/*_test.py \
   tests/acme_metarl/on_device
 
 .PHONY: help train test test-fast test-agent-stack test-modern run-modern \
-  lint types check-learning check-mutations check-faults measure-tests \
-  requirements
+  lint types docs notebooks check-learning check-mutations check-faults \
+  measure-tests requirements
 
 help:
 	@echo 'make train            the main job; FLAGS="--seed=1" sets flags'
 	@echo 'make test             everything, on Python 3.10 and on the newest JAX'
 	@echo 'make test-fast        what takes no seconds, in under two minutes'
 	@echo 'make lint             format, style and types'
+	@echo 'make docs             the pages, in build/docs; warnings are errors'
+	@echo 'make notebooks        runs the tutorials and stores what they show'
 	@echo 'make check-learning   tests that train for minutes'
 	@echo 'make check-mutations  do tests notice when a line is wrong?'
 	@echo 'make check-faults     are runs killed, stopped, without a disk resumed?'
@@ -66,7 +69,15 @@ run-modern: .venv-modern/.ready
 	$(MODERN) $(PYTEST) tests/acme_metarl tests/environments \
 	  tests/launchers/runs tests/launchers/comparison \
 	  tests/launchers/mains_test.py tests/launchers/train_on_device_test.py \
-	  tests/doctests_test.py tests/readme_test.py
+	  tests/doctests_test.py tests/readme_test.py tests/docs
+
+docs: .venv-docs/.ready
+	$(DOCS) -m sphinx -b html -q -W --keep-going -d build/doctrees docs build/docs
+	$(DOCS) docs/extensions/check_site.py build/docs
+
+notebooks: .venv-docs/.ready
+	cd docs/tutorials && ../../$(DOCS) -m jupytext --quiet --execute --to ipynb \
+	  --update-metadata '{"kernelspec": {"name": "python3"}}' *.py
 
 check-learning: .venv/.ready
 	$(PYTHON) -m pytest -q -m learning tests
@@ -94,6 +105,13 @@ measure-tests: .venv/.ready
 	python="$$(.ci/find_python 3.13 3.12)" && \
 	  "$$python" -m venv --clear .venv-modern
 	$(MODERN) -m pip install -q -e '.[mujoco,dev]'
+	touch $@
+
+# For the pages only.
+.venv-docs/.ready: setup.py
+	python="$$(.ci/find_python 3.13 3.12)" && \
+	  "$$python" -m venv --clear .venv-docs
+	$(DOCS) -m pip install -q -e '.[docs]'
 	touch $@
 
 # Writes the pins of the agent stack anew.

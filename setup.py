@@ -67,6 +67,15 @@ _DEV = [
   'ruff==0.17.5',
   'uv>=0.9',
 ]
+# What `make docs` builds the pages with; Python 3.12 or newer.
+_DOCS = [
+  'furo>=2025.9',
+  'jupytext>=1.17',
+  'math-core>=0.9',
+  'myst-nb>=1.3',
+  'sphinx>=9.0',
+  'sphinx-copybutton>=0.5.2',
+]
 
 setuptools.setup(
   name='acme-metarl',
@@ -88,10 +97,14 @@ setuptools.setup(
     'acme_metarl.agents.maml': ['*.md'],
   },
   install_requires=_CORE,
+  entry_points={
+    'console_scripts': ['acme-metarl = acme_metarl.launchers.__main__:main'],
+  },
   extras_require={
     'mujoco': _MUJOCO,
     'agent': _AGENT + _MUJOCO,
     'dev': _DEV,
+    'docs': _DOCS,
     'cuda': ['jax[cuda12]'],
     'tpu': ['jax[tpu]'],
   },
