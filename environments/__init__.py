@@ -3,7 +3,8 @@
 `make(name)` gives one; `TrialEnvironment` makes an ordinary dm_env environment
 of it, which one Acme episode plays for a whole trial. `DmEnvBatch` and
 `GymnasiumBatch` take in environments of other people's, and
-`GymnasiumVectorBatch` vectorised ones.
+`GymnasiumVectorBatch` vectorised ones; `TaskClasses` balances the classes of
+their tasks.
 """
 
 from acme_metarl.environments.adapters import DmEnvBatch as DmEnvBatch
@@ -29,6 +30,8 @@ from acme_metarl.environments.suites import BraxEnvironment as BraxEnvironment
 from acme_metarl.environments.suites import (
   GymnaxEnvironment as GymnaxEnvironment,
 )
+from acme_metarl.environments.task_classes import ClassTask as ClassTask
+from acme_metarl.environments.task_classes import TaskClasses as TaskClasses
 from acme_metarl.environments.trial import TrialEnvironment as TrialEnvironment
 from acme_metarl.environments.trial import TrialObservation as TrialObservation
 from acme_metarl.environments.trial_info import InfoRecorder as InfoRecorder

@@ -7,7 +7,7 @@ them in processes, and an environment that steps all its rollouts at once
 (`BatchedEnvironment`), or a pure-JAX one, is far faster.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 import inspect
 from typing import Any
 
@@ -42,6 +42,7 @@ class DmEnvBatch(looping.LoopBatch):
     scale_actions: bool = True,
     has_finite_tasks: bool = True,
     get_info: Callable[[dm_env.Environment], Mapping[str, Any]] | None = None,
+    reports: Sequence[str] = (),
   ):
     """Makes a `BatchedEnvironment`.
 
@@ -58,6 +59,8 @@ class DmEnvBatch(looping.LoopBatch):
       has_finite_tasks: whether there are so few tasks that some are drawn more
         than once; say False of a continuous distribution.
       get_info: numbers about the last step, by name; a success, say.
+      reports: names of numbers that every step must have, such as `'success'`:
+        an environment that hides them is refused.
 
     Raises:
       ValueError: if the factory makes no environment, or it has a spec that is
@@ -69,7 +72,7 @@ class DmEnvBatch(looping.LoopBatch):
       if hook is not None:
         looping.check_hooks(**{name: hook})
     super().__init__(
-      factory, sample_task, set_task, scale_actions, has_finite_tasks
+      factory, sample_task, set_task, scale_actions, has_finite_tasks, reports
     )
 
   def _make_observation_spec(self, environment):
@@ -122,6 +125,7 @@ class GymnasiumBatch(looping.LoopBatch):
     set_task: Callable[[Any, types.PyTree], None],
     scale_actions: bool = True,
     has_finite_tasks: bool = True,
+    reports: Sequence[str] = (),
   ):
     """Makes a `BatchedEnvironment`.
 
@@ -136,13 +140,15 @@ class GymnasiumBatch(looping.LoopBatch):
         `action_scaling` says. Otherwise it is clipped to its bounds.
       has_finite_tasks: whether there are so few tasks that some are drawn more
         than once; say False of a continuous distribution.
+      reports: names of numbers that the info of every step must hold, such as
+        `'success'`: an environment that hides them is refused.
 
     Raises:
       ValueError: if the factory makes no environment, or it has a space that is
         not known.
     """
     super().__init__(
-      factory, sample_task, set_task, scale_actions, has_finite_tasks
+      factory, sample_task, set_task, scale_actions, has_finite_tasks, reports
     )
 
   def _make_observation_spec(self, environment):

@@ -29,7 +29,8 @@ class BatchedEnvironment(Protocol):
   rollout broke down in it. The trial ends those rollouts; it also notices, by
   itself, numbers that are not finite. `info`, a dict of further numbers `[G,
   B]` about the last step (a success, say), NaN where a rollout has none. And
-  about the tasks: `has_finite_tasks`, see the function of that name.
+  about the tasks: `has_finite_tasks`, see the function of that name, and a
+  method `task_classes(tasks)`, the names of their classes, G or none.
   """
 
   def observation_spec(self) -> Any:
@@ -122,6 +123,12 @@ class JaxBatch:
     if not jax.tree_util.tree_leaves(tasks):
       return np.zeros((num_tasks, 0), np.float32)
     return jax.tree_util.tree_map(np.asarray, tasks)
+
+  def task_classes(self, tasks: types.PyTree) -> Any:
+    """What the environment's `task_classes(tasks)`, if it has one, says."""
+    if not hasattr(self._environment, 'task_classes'):
+      return ()
+    return self._environment.task_classes(tasks)
 
   def reset(
     self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator

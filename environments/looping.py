@@ -1,17 +1,19 @@
 """Loops over environments in Python, one object of the user's a rollout."""
 
 import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from acme_metarl import types
-from acme_metarl.environments import batched, checking, sharing
+from acme_metarl.environments import batched, checking, sharing, task_classes
 from acme_metarl.environments import tasks as tasks_lib
 from acme_metarl.environments.action_scaling import Actions
 
+# What environments call whether a task is solved.
+SUCCESS = 'success'
 # Seeds for environments, 31 bits: many take no more.
 SEED_BOUND = 2**31
 
@@ -50,7 +52,11 @@ class UserBatch:
     observation_spec: Any,
     action_spec: Any,
     scale_actions: bool,
+    reports: Sequence[str] = (),
   ):
+    if isinstance(reports, str):
+      raise ValueError(f'reports: got {reports!r}, need a sequence of names.')
+    self._reports = tuple(reports)
     self._sample_task = sample_task
     self._has_finite_tasks = has_finite_tasks
     self._observation_spec = checking.observation_spec(observation_spec, self)
@@ -86,7 +92,15 @@ class UserBatch:
   def sample_tasks(
     self, rng: np.random.Generator, num_tasks: int
   ) -> types.PyTree:
+    if isinstance(self._sample_task, task_classes.TaskClasses):
+      return tasks_lib.stack(self._sample_task.sample(rng, num_tasks))
     return tasks_lib.stack([self._sample_task(rng) for _ in range(num_tasks)])
+
+  def task_classes(self, tasks: types.PyTree) -> tuple[str, ...]:
+    """Names of the tasks' classes; none without a `TaskClasses`."""
+    if isinstance(self._sample_task, task_classes.TaskClasses):
+      return tuple(tasks.name)
+    return ()
 
 
 class LoopBatch(UserBatch, abc.ABC):
@@ -102,6 +116,7 @@ class LoopBatch(UserBatch, abc.ABC):
     set_task: Callable[[Any, types.PyTree], None],
     scale_actions: bool,
     has_finite_tasks: bool,
+    reports: Sequence[str] = (),
   ):
     check_hooks(factory=factory, sample_task=sample_task, set_task=set_task)
     self._factory = factory
@@ -119,6 +134,7 @@ class LoopBatch(UserBatch, abc.ABC):
       self._make_observation_spec(first),
       self._make_action_spec(first),
       scale_actions,
+      reports,
     )
 
   def __repr__(self) -> str:
@@ -177,11 +193,13 @@ class LoopBatch(UserBatch, abc.ABC):
     # What was shown before is not written to.
     self._rows = [row.copy() for row in self._rows]
     for i in np.flatnonzero(~self._is_over):
-      outcome = self._step_one(self._environments[i], action[i])
+      environment = self._environments[i]
+      outcome = self._step_one(environment, action[i])
+      check_reported(self._reports, outcome.info, environment)
       self._write(i, outcome.observation)
       reward[i], discount[i] = outcome.reward, outcome.discount
       truncated[i] = outcome.truncated
-      write_info(self._info, outcome.info, i, len(action))
+      write_info(self._info, outcome.info, i, len(action), environment)
     # Whatever has ended is left alone until the next reset.
     self._is_over |= (discount == 0) | truncated
     shape = self._batch_shape
@@ -268,13 +286,43 @@ def rollouts(
 
 
 def write_info(
-  columns: dict[str, np.ndarray], info: Mapping[str, Any], i: int, size: int
+  columns: dict[str, np.ndarray],
+  info: Mapping[str, Any],
+  i: int,
+  size: int,
+  who: Any,
 ) -> None:
-  """Writes one rollout's scalars into columns `[size]`, NaN elsewhere."""
+  """Writes one rollout's scalars into columns `[size]`, NaN elsewhere.
+
+  Raises:
+    ValueError: if a success is no scalar, which would go unseen.
+  """
   for name, value in info.items():
-    if isinstance(value, bool | int | float | np.number | np.bool_) or (
-      isinstance(value, np.ndarray) and value.ndim == 0
-    ):
-      if checking.is_real(np.asarray(value).dtype):
-        column = columns.setdefault(name, np.full(size, np.nan, np.float32))
-        column[i] = value
+    if _is_scalar(value):
+      column = columns.setdefault(name, np.full(size, np.nan, np.float32))
+      column[i] = value
+    elif name == SUCCESS:
+      raise ValueError(
+        f'{who!r}: its info[{name!r}] is {value!r:.60}, need one number for '
+        'the step, such as True or 0.0.'
+      )
+
+
+def check_reported(
+  names: Sequence[str], info: Mapping[str, Any], who: Any
+) -> None:
+  """Refuses a step that leaves out what the user says is reported."""
+  missing = [name for name in names if name not in info]
+  if missing:
+    given = ', '.join(sorted(map(str, info))) or 'nothing'
+    raise ValueError(
+      f'{who!r}: its step reported {given}, but not {", ".join(missing)}, '
+      'which reports names; put it into the info of every step, or leave it '
+      'out of reports.'
+    )
+
+
+def _is_scalar(value: Any) -> bool:
+  is_array = isinstance(value, np.ndarray) and value.ndim == 0
+  is_number = isinstance(value, bool | int | float | np.number | np.bool_)
+  return (is_array or is_number) and checking.is_real(np.asarray(value).dtype)

@@ -99,6 +99,9 @@ class ProcessBatch:
   ) -> types.PyTree:
     return self._batch.sample_tasks(rng, num_tasks)
 
+  def task_classes(self, tasks: types.PyTree) -> tuple[str, ...]:
+    return self._batch.task_classes(tasks)
+
   def reset(
     self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator
   ) -> Any:

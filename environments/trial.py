@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from acme_metarl import types
-from acme_metarl.environments import batched, checked, checking
+from acme_metarl.environments import batched, checked, checking, task_classes
 
 # Spawn keys of the random streams, never equal.
 STREAMS = {'train': 0, 'evaluation': 1}
@@ -167,6 +167,15 @@ class TrialEnvironment(dm_env.Environment):
     `sample_tasks` does.
     """
     return self._tasks
+
+  @property
+  def task_classes(self) -> tuple[str, ...]:
+    """Names of the classes of the current trial's tasks, G or none."""
+    if self._tasks is None:
+      return ()
+    return task_classes.names_of(
+      self._environment, self._tasks, self._batch_shape[0]
+    )
 
   @property
   def has_finite_tasks(self) -> bool:

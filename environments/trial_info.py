@@ -50,13 +50,26 @@ class InfoRecorder:
     """Means over the tasks of a stage: whether it was ever so, for example.
 
     Returns:
-      `'<name>_ever/stage_<k>'` and `'<name>_mean/stage_<k>'`.
+      `'<name>_ever_<stage>'`, and so on; see `summaries`.
     """
     return {
-      f'{name}_{how}/stage_{stage}': float(np.mean(row))
-      for how, table in (('ever', self.ever()), ('mean', self.mean()))
-      for name, rows in table.items()
-      for stage, row in enumerate(rows)
+      f'{name}_{stage}': float(value)
+      for name, rows in self.summaries().items()
+      for stage, value in enumerate(_quiet(np.nanmean, rows))
+    }
+
+  def summaries(self) -> dict[str, np.ndarray]:
+    """The largest, the last and the mean number of a rollout.
+
+    Returns:
+      `[K+1, G]` by name, `'success_ever'`, `'success_last'`, `'success_mean'`.
+      Names that begin with `return` have `info_` in front: they are no returns.
+    """
+    of = {'ever': self.ever(), 'last': self.last(), 'mean': self.mean()}
+    return {
+      f'{"info_" * name.startswith("return")}{name}_{how}': of[how][name]
+      for name in of['ever']
+      for how in of
     }
 
   def steps(self) -> Mapping[str, np.ndarray]:

@@ -1,6 +1,6 @@
 """Gymnasium's vectorised environments as a task distribution."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -44,6 +44,7 @@ class GymnasiumVectorBatch(looping.UserBatch):
     set_tasks: str | Callable[[Any, list[types.PyTree]], None],
     scale_actions: bool = True,
     has_finite_tasks: bool = True,
+    reports: Sequence[str] = (),
   ):
     """Makes a `BatchedEnvironment`.
 
@@ -59,6 +60,8 @@ class GymnasiumVectorBatch(looping.UserBatch):
         `action_scaling` says. Otherwise it is clipped to its bounds.
       has_finite_tasks: whether there are so few tasks that some are drawn more
         than once; say False of a continuous distribution.
+      reports: names of numbers that the info of every step must hold, such as
+        `'success'`: an environment that hides them is refused.
 
     Raises:
       ValueError: if the factory makes no vectorised environment, or it has a
@@ -79,6 +82,7 @@ class GymnasiumVectorBatch(looping.UserBatch):
       spaces.to_spec(self._observation_space, 'observation'),
       spaces.to_spec(self._action_space, 'action'),
       scale_actions,
+      reports,
     )
 
   def __repr__(self) -> str:
@@ -133,6 +137,8 @@ class GymnasiumVectorBatch(looping.UserBatch):
         for name, column in self._scalars(info['final_info'], ended).items():
           known = self._info.get(name, np.full(size, np.nan, np.float32))
           self._info[name] = np.where(ended, column, known)
+    if is_live.any():
+      looping.check_reported(self._reports, self._info, self._vector)
     self._shown = jax.tree_util.tree_map(
       lambda new, old: np.where(
         is_live.reshape(-1, *(1,) * (new.ndim - 1)), new, old
@@ -222,6 +228,11 @@ class GymnasiumVectorBatch(looping.UserBatch):
     for name, value in info.items():
       is_column = isinstance(value, np.ndarray) and value.shape == rows.shape
       if not is_column or not checking.is_real(value.dtype):
+        if name == looping.SUCCESS:
+          raise ValueError(
+            f'{self._vector!r}: its info[{name!r}] is {value!r:.60}, need one '
+            'number for each environment.'
+          )
         continue
       if name.startswith('_') and name[1:] in info:
         continue  # Says which rows another column has.

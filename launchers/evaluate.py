@@ -1,17 +1,20 @@
-r"""Evaluates a checkpoint on tasks drawn afresh, and draws what it does.
+r"""Evaluates a checkpoint on tasks drawn anew, and draws what it does.
 
     python -m acme_metarl.launchers.evaluate --checkpoint=results/train/RUN
 
 prints the return after 0, 1, ... adaptation steps with confidence intervals
-over tasks, and writes `results.json`, `results.csv` and a picture (or, for
-robots, a film). Adaptation is the one of training, on the checkpoint's own
-settings; its number of steps may be larger than in training.
+over tasks, and successes where the environment reports them. It writes
+`results.json`, `results.csv`, `tasks.csv` (a row per task), `classes.csv` where
+tasks fall into classes, and a picture (or, for robots, a film). Adaptation is
+the one of training, on the checkpoint's own settings; its number of steps may
+be larger than in training.
 """
 
 from collections.abc import Mapping, Sequence
 import dataclasses
 import pathlib
 import sys
+from typing import Any
 
 from absl import flags
 from acme import specs
@@ -27,6 +30,7 @@ from acme_metarl.launchers.runs import (
   outputs,
   references,
   seeds,
+  tables,
 )
 from acme_metarl.launchers.runs import config as run_config
 
@@ -152,8 +156,13 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> None:
     values['output'].value
     or checkpoint.path.parent.parent / f'evaluation-{checkpoint.step:08d}'
   )
-  returns = evaluator.play(trial_index=0)
-  rows = evaluation.confidence_rows(returns, confidence)
+  played = evaluator.play(trial_index=0)
+  rows = evaluation.confidence_rows(played, confidence)
+  class_rows = [
+    {'task_class': name, **row}
+    for name in played.class_names
+    for row in evaluation.confidence_rows(played.of_class(name), confidence)
+  ]
   with outputs.writing():
     outputs.write_json(
       directory / 'results.json',
@@ -163,26 +172,45 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> None:
         'seed': seed,
         'confidence': confidence,
         'rows': rows,
+        'classes': class_rows,
       },
     )
     outputs.write_csv(directory / 'results.csv', rows)
+    outputs.write_csv(directory / 'tasks.csv', played.tasks())
+    if class_rows:
+      outputs.write_csv(directory / 'classes.csv', class_rows)
   print(
-    f'Iteration {checkpoint.step}, {rows[0]["num_tasks"]} tasks of '
-    f'{rows[0]["num_rollouts"]} rollouts, {confidence:.0%} intervals:'
+    f'Iteration {checkpoint.step}, {rows[0]["num_tasks"]} '
+    f'{played.tasks_in_words} of {rows[0]["num_rollouts"]} rollouts, '
+    f'{confidence:.0%} intervals:'
   )
   for row in rows:
-    print(
-      f'  after {row["num_inner_steps_taken"]} adaptation steps: '
-      f'{row["return_mean"]:.4g} '
-      f'[{row["return_low"]:.4g}, {row["return_high"]:.4g}]'
-    )
+    print(f'  {_in_words(row)}')
+  for row in class_rows:
+    print(f'  {row["task_class"]}, {_in_words(row)}')
   if values['render'].value:
     try:
       path = _draw(config, environment, evaluator, directory, values)
       print(f'Drawn in {path}.')
     except (RuntimeError, ValueError) as error:
       print(f'No picture: {error}', file=sys.stderr)
-  print(f'Wrote results.json and results.csv to {directory}.')
+  print(f'Wrote results.json, results.csv and tasks.csv to {directory}.')
+
+
+def _in_words(row: Mapping[str, Any]) -> str:
+  """Return and success of a stage."""
+
+  def interval(name, mean):
+    return f'{mean:.4g} [{row[f"{name}_low"]:.4g}, {row[f"{name}_high"]:.4g}]'
+
+  text = (
+    f'after {row["num_inner_steps_taken"]} adaptation steps: '
+    f'{interval("return", row["return_mean"])}'
+  )
+  if tables.SUCCESS in row:
+    success = interval(tables.SUCCESS, row[tables.SUCCESS])
+    text += f', success {success}'
+  return text
 
 
 def _config(

@@ -18,6 +18,7 @@ _ENVIRONMENTS = {
   'gymnasium',
   'imageio',
   'matplotlib',
+  'metaworld',
   'mujoco',
 }
 _AGENT_STACK = {'absl', 'acme', 'reverb', 'tensorflow', 'tree'}

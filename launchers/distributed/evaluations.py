@@ -4,9 +4,8 @@ from collections.abc import Callable
 import threading
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from acme_metarl import types
+from acme_metarl.launchers.runs import played as played_lib
 
 _POLL_SECONDS = 0.1
 
@@ -34,11 +33,11 @@ class Evaluations:
   one. An evaluator that died with a request is given the newest one again.
   """
 
-  def __init__(self, write: Callable[[Request, np.ndarray], Any]):
+  def __init__(self, write: Callable[[Request, played_lib.Played], Any]):
     """Makes the desk where both meet.
 
     Args:
-      write: keeps the returns of a request.
+      write: keeps what came of a request.
     """
     self._write = write
     self._changed = threading.Condition()
@@ -59,12 +58,12 @@ class Evaluations:
         return None
       return self._taken.iteration, self._taken.params
 
-  def report(self, iteration: int, returns: np.ndarray) -> None:
-    """Takes the returns `[G, K+1, B]` of an iteration; others are dropped."""
+  def report(self, iteration: int, played: played_lib.Played) -> None:
+    """Takes what came of an iteration; others are dropped."""
     with self._changed:
       if self._taken is None or self._taken.iteration != iteration:
         return
-      self._write(self._taken, returns)
+      self._write(self._taken, played)
       if self._newest is self._taken:
         self._newest = None
       self._taken = None

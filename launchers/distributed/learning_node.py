@@ -76,14 +76,14 @@ def run(shared: shared_lib.Shared, stop: threading.Event) -> None:
       )
     )
 
-    def write_evaluation(request, returns):
+    def write_evaluation(request, played):
       records.write_evaluation(
-        returns,
+        played,
         request.iteration,
         request.environment_steps,
         request.wall_seconds,
       )
-      progress.say_evaluation(request.iteration, returns.mean(axis=(0, 2)))
+      progress.say_evaluation(request.iteration, [played])
 
     desk = evaluations.Evaluations(write_evaluation)
     trainer.ask_for_evaluation = lambda params: desk.request(

@@ -9,14 +9,15 @@ from typing import Any
 from acme import specs
 from acme.utils import loggers
 import jax
-import numpy as np
 
+from acme_metarl import environments
 from acme_metarl.agents import environment_loop, maml
 from acme_metarl.agents.maml import replay
 from acme_metarl.launchers.runs import (
   checkpointing,
   evaluation,
   loop,
+  played,
   seeds,
   tables,
 )
@@ -77,11 +78,12 @@ class Trainer:
       builder.make_adder(client, spec, policy),
     )
     self._returns = maml.TrialReturns()
+    self._scalars = environments.InfoRecorder()
     self._loop = environment_loop.EnvironmentLoop(
       self.environment,
       self.actor,
       logger=loggers.NoOpLogger(),
-      observers=[self._returns],
+      observers=[self._returns, self._scalars],
     )
     evaluation_environment = config.trial_environment('evaluation')
     self._resources.callback(evaluation_environment.close)
@@ -121,13 +123,14 @@ class Trainer:
       'iteration': self.iteration,
       'environment_steps': self.environment_steps,
       **metrics,
+      **self._scalars.get_metrics(),
       'acting_seconds': round(acted - start, 4),
       'learning_seconds': round(learned - acted, 4),
       'num_diverged': self.environment.num_diverged,
       **learner_row,
     }
 
-  def evaluate(self, trial_index: int | None = None) -> list[np.ndarray]:
+  def evaluate(self, trial_index: int | None = None) -> list[played.Played]:
     """Plays a trial of the evaluation stream, see `loop.Trainer`.
 
     Args:

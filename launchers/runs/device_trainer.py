@@ -8,8 +8,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
-from acme_metarl import on_device, types
-from acme_metarl.launchers.runs import checkpointing, seeds
+from acme_metarl import environments, on_device, types
+from acme_metarl.launchers.runs import checkpointing, played, seeds
 from acme_metarl.launchers.runs import config as run_config
 
 # Most iterations between two looks at what the user wants.
@@ -82,12 +82,12 @@ class Trainer:
       'devices': devices if len(configs) == 1 else devices[:1],
     }
 
-    def make(stream):
-      return on_device.make_trainer(
-        config.algorithm, make_environment(config, stream), **shared
-      )
-
-    trainer, evaluator = make('train'), make('evaluation')
+    evaluated = make_environment(config, 'evaluation')
+    self._tasks_in_words = environments.tasks_in_words(evaluated)
+    trainer, evaluator = (
+      on_device.make_trainer(config.algorithm, environment, **shared)
+      for environment in (make_environment(config), evaluated)
+    )
     self._states = jax.tree_util.tree_map(
       lambda *x: jnp.stack(x),
       *[jax.jit(trainer.init)(seeds.key(x.seed)) for x in configs],
@@ -158,10 +158,13 @@ class Trainer:
       )
     return rows
 
-  def evaluate(self) -> list[np.ndarray]:
+  def evaluate(self) -> list[played.Played]:
     """Plays on tasks drawn anew; a mean return stands for a task's rollouts."""
     returns = jax.device_get(self._evaluate(0, self._states))
-    return list(returns[..., np.newaxis])
+    return [
+      played.Played(x, tasks_in_words=self._tasks_in_words)
+      for x in returns[..., np.newaxis]
+    ]
 
   def save(self) -> list[tuple[types.PyTree, dict[str, Any]]]:
     """Arrays of the learner, and the random key, of every run."""

@@ -12,8 +12,9 @@ import numpy as np
 
 from acme_metarl import environments, types
 from acme_metarl.agents import environment_loop, maml
-from acme_metarl.launchers.runs import checkpointing, loading, tables
+from acme_metarl.launchers.runs import checkpointing, loading
 from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs import played as played_lib
 from acme_metarl.meta import learner as learner_lib
 
 
@@ -44,12 +45,13 @@ class Evaluator:
       key, policy, specs.make_environment_spec(environment), variable_source
     )
     self._returns = maml.TrialReturns()
+    self._scalars = environments.InfoRecorder()
     self._stages = _StageParams(self._actor)
     self._loop = environment_loop.EnvironmentLoop(
       environment,
       self._actor,
       logger=loggers.NoOpLogger(),
-      observers=[self._returns, self._stages],
+      observers=[self._returns, self._scalars, self._stages],
     )
 
   def stage_policies(self, num_tasks: int) -> list[Callable[[Any], Any]]:
@@ -74,19 +76,21 @@ class Evaluator:
 
     return [make(i, params) for i, params in enumerate(self._stages.params)]
 
-  def play(self, trial_index: int) -> np.ndarray:
+  def play(self, trial_index: int) -> played_lib.Played:
     """Plays one trial.
 
     Args:
       trial_index: says which tasks, start states and actions are drawn.
-
-    Returns:
-      `[G, K+1, B]` undiscounted returns.
     """
     self._environment.trial_index = trial_index
     self._actor.restore({'num_trials': trial_index})
     self._loop.run_episode()
-    return self._returns.returns
+    return played_lib.Played(
+      self._returns.returns,
+      {name: rows.T for name, rows in self._scalars.summaries().items()},
+      self._environment.task_classes,
+      environments.tasks_in_words(self._environment),
+    )
 
 
 class _StageParams(environment_loop.EnvLoopObserver):
@@ -125,33 +129,39 @@ class FixedVariables(core.VariableSource):
 
 
 def confidence_rows(
-  returns: np.ndarray, confidence: float
+  played: played_lib.Played, confidence: float
 ) -> list[dict[str, Any]]:
-  """Mean return and its interval after each number of steps.
+  """Means and their intervals after each number of steps.
 
   Args:
-    returns: `[G, K+1, B]`.
+    played: what was evaluated.
     confidence: of Student's interval over the means of the G tasks.
 
   Returns:
-    A row per number of steps.
+    A row per number of steps: of the return and of each scalar the mean, its
+    standard error and the ends of the interval.
   """
   from scipy import stats
 
-  rows = tables.evaluation_rows(returns, 0, 0, 0.0)
-  width = stats.t.ppf(0.5 + confidence / 2, max(returns.shape[0] - 1, 1))
-  return [
-    {
-      'num_inner_steps_taken': row['num_inner_steps_taken'],
-      'return_mean': row['return_mean'],
-      'return_stderr': row['return_stderr'],
-      'return_low': row['return_mean'] - width * row['return_stderr'],
-      'return_high': row['return_mean'] + width * row['return_stderr'],
-      'num_tasks': returns.shape[0],
-      'num_rollouts': returns.shape[2],
-    }
-    for row in rows
-  ]
+  num_tasks, num_stages, num_rollouts = played.returns.shape
+  tables = {'return': played.returns.mean(axis=2), **played.scalars}
+  rows = []
+  for stage in range(num_stages):
+    row = {'num_inner_steps_taken': stage}
+    for name, table in tables.items():
+      values = table[:, stage][~np.isnan(table[:, stage])]
+      mean, stderr = played_lib.mean_and_stderr(values)
+      width = stderr * stats.t.ppf(
+        0.5 + confidence / 2, max(len(values) - 1, 1)
+      )
+      row |= {
+        'return_mean' if name == 'return' else name: mean,
+        f'{name}_stderr': stderr,
+        f'{name}_low': mean - width,
+        f'{name}_high': mean + width,
+      }
+    rows.append({**row, 'num_tasks': num_tasks, 'num_rollouts': num_rollouts})
+  return rows
 
 
 def make_networks(

@@ -5,12 +5,12 @@ import contextlib
 from typing import Any, Protocol
 
 from absl import logging
-import numpy as np
 
 from acme_metarl import types
 from acme_metarl.launchers.runs import (
   checkpointing,
   outputs,
+  played,
   records,
   stopping,
   tables,
@@ -37,12 +37,11 @@ class Trainer(Protocol):
       waiting for others.
     """
 
-  def evaluate(self) -> list[np.ndarray] | None:
+  def evaluate(self) -> list[played.Played] | None:
     """Plays on tasks drawn anew.
 
     Returns:
-      For each run its returns `[G, K+1, B]`; None if somebody else plays, and
-      writes what comes of it.
+      For each run what came of it; None if somebody else plays, and writes it.
     """
 
   def save(self) -> list[tuple[types.PyTree, Mapping[str, Any]]]:
@@ -137,17 +136,17 @@ def run(
     lacking = [iteration not in member.evaluated for member in members]
     if not _is_due(every, config, iteration) or not any(lacking):
       return
-    returns = trainer.evaluate()
-    if returns is None:
+    evaluations = trainer.evaluate()
+    if evaluations is None:
       return
     for member, of_member, is_lacking in zip(
-      members, returns, lacking, strict=True
+      members, evaluations, lacking, strict=True
     ):
       if is_lacking:
         member.write_evaluation(
           of_member, iteration, member.environment_steps, member.wall_seconds
         )
-    progress.say_evaluation(iteration, np.mean(returns, axis=(0, 1, 3)))
+    progress.say_evaluation(iteration, evaluations)
 
   def iterate():
     evaluate_if_due()

@@ -6,12 +6,11 @@ import json
 import time
 from typing import Any
 
-import numpy as np
-
 from acme_metarl import types
 from acme_metarl.launchers.runs import (
   checkpointing,
   outputs,
+  played,
   seals,
   seeds,
   tables,
@@ -55,7 +54,7 @@ class RunRecords:
       for name, seal in checkpoint.metadata.get('tables', {}).items():
         seals.check_table(self._directory / name, seal)
       # Before anything is written, lest one be changed and the other refused.
-      for name in (tables.LEARNER_CSV, tables.EVALUATION_CSV):
+      for name in tables.TABLES:
         tables.iterations(self._directory, name)
     self._start = time.monotonic() - wall_seconds
     self._checkpointer = checkpointing.Checkpointer(
@@ -102,16 +101,20 @@ class RunRecords:
 
   def write_evaluation(
     self,
-    returns: np.ndarray,
+    evaluation: played.Played,
     iteration: int,
     environment_steps: int,
     wall_seconds: float,
   ) -> None:
-    """Adds the returns `[G, K+1, B]` of an iteration to `evaluation.csv`."""
+    """Adds what came of an evaluation to `evaluation.csv`.
+
+    Where tasks fall into classes, those go to `evaluation_classes.csv`.
+    """
+    when = (iteration, environment_steps, wall_seconds)
     with outputs.writing():
-      for row in tables.evaluation_rows(
-        returns, iteration, environment_steps, wall_seconds
-      ):
+      for row in tables.class_rows(evaluation, *when):
+        self._log.write('classes', row)
+      for row in tables.evaluation_rows(evaluation, *when):
         self._log.write('evaluation', row)
     self.evaluated.add(iteration)
 
@@ -126,7 +129,8 @@ class RunRecords:
       'key_kind': seeds.key_kind(),
       'tables': {
         name: seals.of_table(self._directory / name)
-        for name in (tables.LEARNER_CSV, tables.EVALUATION_CSV)
+        for name in tables.TABLES
+        if (self._directory / name).exists()
       },
       'config': self.config.to_dict(),
     }

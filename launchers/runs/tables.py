@@ -7,13 +7,20 @@ import pathlib
 import sys
 from typing import Any
 
+from absl import logging
 import numpy as np
 import tqdm
 
 from acme_metarl.launchers.runs import outputs, plotting
+from acme_metarl.launchers.runs import played as played_lib
 
 LEARNER_CSV = 'learner.csv'
 EVALUATION_CSV = 'evaluation.csv'
+# Where tasks fall into classes: `evaluation.csv` for each of them.
+CLASSES_CSV = 'evaluation_classes.csv'
+# Of a run, each with a column `iteration`.
+TABLES = (LEARNER_CSV, EVALUATION_CSV, CLASSES_CSV)
+_TASK_CLASS = 'task_class'
 EVALUATION_COLUMNS = (
   'iteration',
   'environment_steps',
@@ -22,6 +29,8 @@ EVALUATION_COLUMNS = (
   'return_mean',
   'return_stderr',
 )
+# Of a rollout that succeeded in any of its steps 1, as environments report it.
+SUCCESS = 'success_ever'
 CURVES_PNG = 'curves.png'
 TENSORBOARD = 'tensorboard'
 
@@ -66,6 +75,7 @@ class CSVLogger:
       self._path, 'a' if rows else 'w', newline='', encoding='utf-8'
     )
     self._writer = None
+    self._left_out: set[str] = set()
     if rows:
       self._writer = self._make_writer()
 
@@ -74,6 +84,14 @@ class CSVLogger:
       self._columns = self._columns or list(data)
       self._writer = self._make_writer()
       self._writer.writeheader()
+    left_out = set(data) - set(self._columns or ()) - self._left_out
+    if left_out:
+      self._left_out |= left_out
+      logging.warning(
+        '%s has no columns for %s, which its first row had not.',
+        self._path,
+        ', '.join(sorted(left_out)),
+      )
     self._writer.writerow(dict(data))
     self._file.flush()
 
@@ -125,20 +143,21 @@ class _EventFiles:
   def write(self, label: str, row: Mapping[str, Any]) -> None:
     """Adds a row, each number under `label/COLUMN`.
 
-    Returns of evaluations are told apart by the number of adaptation steps,
-    `evaluation/return_mean_0`.
+    Numbers of evaluations are told apart by the number of adaptation steps,
+    `evaluation/return_mean_0`, and by the class of the tasks,
+    `evaluation/push/return_mean_0`.
     """
     suffix = ''
     if 'num_inner_steps_taken' in row:
       suffix = f'_{row["num_inner_steps_taken"]}'
+    if _TASK_CLASS in row:
+      label = f'evaluation/{row[_TASK_CLASS]}'
     for name, value in row.items():
-      if name in ('iteration', 'num_inner_steps_taken'):
+      if name in ('iteration', 'num_inner_steps_taken', _TASK_CLASS):
         continue
-      is_return = name.startswith('return_')
+      is_shared = name in ('environment_steps', 'wall_seconds', 'num_tasks')
       self._writer.add_scalar(
-        f'{label}/{name}{suffix if is_return else ""}',
-        value,
-        row['iteration'],
+        f'{label}/{name}{"" if is_shared else suffix}', value, row['iteration']
       )
     self._writer.flush()
 
@@ -147,7 +166,7 @@ class _EventFiles:
 
 
 class RunLog:
-  """`learner.csv`, `evaluation.csv` and, if asked for, event files."""
+  """The tables of a run and, if asked for, event files."""
 
   def __init__(
     self,
@@ -164,16 +183,21 @@ class RunLog:
     """
     self._tables = {
       'learner': CSVLogger(directory / LEARNER_CSV, None, resume_at),
-      'evaluation': CSVLogger(
-        directory / EVALUATION_CSV, EVALUATION_COLUMNS, resume_at
-      ),
+      'evaluation': CSVLogger(directory / EVALUATION_CSV, None, resume_at),
     }
+    self._open_classes = lambda: CSVLogger(
+      directory / CLASSES_CSV, None, resume_at
+    )
+    if resume_at is not None and (directory / CLASSES_CSV).exists():
+      self._tables['classes'] = self._open_classes()
     self._events = None
     if use_tensorboard:
       self._events = _EventFiles(directory, resume_at)
 
   def write(self, label: str, row: Mapping[str, Any]) -> None:
-    """Adds a row to the table `label`, 'learner' or 'evaluation'."""
+    """Adds a row to the table `label`: learner, evaluation or classes."""
+    if label == 'classes' and label not in self._tables:
+      self._tables[label] = self._open_classes()
     self._tables[label].write(row)
     if self._events is not None:
       self._events.write(label, row)
@@ -222,12 +246,31 @@ class Progress:
     """Prints a line without tearing the bar."""
     self._bar.write(text, file=sys.stderr)
 
-  def say_evaluation(self, iteration: int, returns: Sequence[float]) -> None:
-    """Prints the returns of an evaluation."""
-    self.say(
-      f'Iteration {iteration}: return on tasks drawn anew after '
-      f'{_steps(len(returns))} adaptation steps: {_arrow(returns)}'
+  def say_evaluation(
+    self, iteration: int, evaluations: Sequence[played_lib.Played]
+  ) -> None:
+    """Prints what came of an evaluation.
+
+    Args:
+      iteration: that was evaluated.
+      evaluations: of all runs that go in step, whose mean is printed.
+    """
+    stages = [played.stages() for played in evaluations]
+
+    def mean(name):
+      return [
+        float(np.mean([row[name] for row in rows]))
+        for rows in zip(*stages, strict=True)
+      ]
+
+    text = (
+      f'Iteration {iteration}: return on {evaluations[0].tasks_in_words} after '
+      f'{_steps(len(stages[0]))} adaptation steps: '
+      f'{_arrow(mean("return_mean"))}'
     )
+    if SUCCESS in stages[0][0]:
+      text += f'; success {_arrow(mean(SUCCESS))}'
+    self.say(text)
 
   def close(self) -> None:
     self._bar.close()
@@ -265,34 +308,33 @@ def _rows_of_iterations(path: pathlib.Path) -> list[dict[str, str]]:
 
 
 def evaluation_rows(
-  returns: np.ndarray,
+  played: played_lib.Played,
   iteration: int,
   environment_steps: int,
   wall_seconds: float,
 ) -> list[dict[str, Any]]:
-  """Rows of `evaluation.csv`, from returns `[G, K+1, B]`.
+  """Rows of `evaluation.csv`: its columns, then what else was reported."""
+  when = {
+    'iteration': iteration,
+    'environment_steps': environment_steps,
+    'wall_seconds': round(wall_seconds, 3),
+  }
+  return [{**when, **stage} for stage in played.stages()]
 
-  Mean and standard error are over tasks, each of which counts as the mean of
-  its rollouts.
-  """
-  by_task = returns.astype(np.float64).mean(axis=2)
-  num_tasks, num_stages = by_task.shape
-  values = []
-  for stage in range(num_stages):
-    stderr = np.nan
-    if num_tasks > 1:
-      stderr = by_task[:, stage].std(ddof=1) / np.sqrt(num_tasks)
-    values.append(
-      (
-        iteration,
-        environment_steps,
-        round(wall_seconds, 3),
-        stage,
-        float(by_task[:, stage].mean()),
-        float(stderr),
-      )
-    )
-  return [dict(zip(EVALUATION_COLUMNS, row, strict=True)) for row in values]
+
+def class_rows(
+  played: played_lib.Played,
+  iteration: int,
+  environment_steps: int,
+  wall_seconds: float,
+) -> list[dict[str, Any]]:
+  """The same for each class of tasks, rows of `evaluation_classes.csv`."""
+  parts = {name: played.of_class(name) for name in played.class_names}
+  return [
+    {**row, _TASK_CLASS: name, 'num_tasks': len(part.returns)}
+    for name, part in parts.items()
+    for row in evaluation_rows(part, iteration, environment_steps, wall_seconds)
+  ]
 
 
 def write_curves(directory: str | os.PathLike[str], title: str = '') -> None:
@@ -391,7 +433,11 @@ def _is_whole(row: Mapping[str | None, str | None]) -> bool:
   ):
     return False
   try:
-    return all(float(cell or 'nan') is not None for cell in row.values())
+    return all(
+      float(cell or 'nan') is not None
+      for name, cell in row.items()
+      if name != _TASK_CLASS
+    )
   except ValueError:
     return False
 

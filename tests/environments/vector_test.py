@@ -240,8 +240,11 @@ def test_info_by_stage_and_task(expected):
       recorder.mean()['height'][stage], mean, rtol=1e-5
     )
   metrics = recorder.get_metrics()
-  assert metrics['success_ever/stage_0'] == pytest.approx(
+  assert metrics['success_ever_0'] == pytest.approx(
     recorder.ever()['success'][0].mean()
+  )
+  assert metrics['height_last_1'] == pytest.approx(
+    recorder.last()['height'][1].mean()
   )
 
 

@@ -10,6 +10,7 @@ from acme_metarl import presets
 from acme_metarl.agents import maml
 from acme_metarl.launchers.runs import agent_trainer, checkpointing, evaluation
 from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs.played import Played
 
 
 @pytest.fixture(scope='module')
@@ -34,7 +35,7 @@ def run(tmp_path_factory):
   checkpointing.Checkpointer(directory / 'checkpoints').save(
     1, arrays, {**metadata, 'iteration': 1, 'config': config.to_dict()}
   )
-  (returns,) = trainer.evaluate()
+  ((returns, *_),) = trainer.evaluate()
   trainer.close()
   return directory, config, returns
 
@@ -57,16 +58,16 @@ def evaluator(run):
 
 
 def test_a_checkpoint_plays_as_its_run_did(run, evaluator):
-  returns = evaluator.play(trial_index=1)
+  returns = evaluator.play(trial_index=1).returns
   assert returns.shape == (3, 2, 3)
   np.testing.assert_array_equal(returns, run[2])
 
 
 def test_nothing_leaks_from_trial_to_trial(evaluator):
-  first = evaluator.play(0)
-  second = evaluator.play(1)
+  first = evaluator.play(0).returns
+  second = evaluator.play(1).returns
   assert np.all(first != second)
-  np.testing.assert_array_equal(evaluator.play(0), first)
+  np.testing.assert_array_equal(evaluator.play(0).returns, first)
 
 
 def test_stage_policies_are_those_that_were_played(evaluator):
@@ -100,7 +101,7 @@ def test_a_loaded_policy_adapts_as_the_actor_does(run, evaluator):
 
 def test_intervals_are_students():
   returns = np.arange(4.0).reshape(4, 1, 1)
-  (row,) = evaluation.confidence_rows(returns, 0.95)
+  (row,) = evaluation.confidence_rows(Played(returns), 0.95)
   assert row['return_mean'] == 1.5
   # t with 3 degrees of freedom: 3.182; s = 1.291.
   half = 3.1824463 * 1.2909944 / 2
@@ -130,6 +131,7 @@ def test_command_line(run, call_main, tmp_path):
     'behaviour.png',
     'results.csv',
     'results.json',
+    'tasks.csv',
   }
   rows = json.loads((output / 'results.json').read_text())['rows']
   assert [row['num_inner_steps_taken'] for row in rows] == [0, 1, 2]

@@ -28,6 +28,7 @@ from acme_metarl.launchers.runs import (
   tables,
 )
 from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs.played import Played
 
 _LAST = 3
 _CONFIG = run_config.RunConfig(
@@ -50,7 +51,7 @@ def _write_run(directory):
     if step:
       row = {'iteration': step, 'environment_steps': 10 * step}
       members.write(row | {'return_0': float(returns.mean()), 'loss': step / 3})
-    members.write_evaluation(returns, step, 10 * step, step / 2)
+    members.write_evaluation(Played(returns), step, 10 * step, step / 2)
     if 1 <= step <= _LAST:
       metadata = {'environment_steps': 10 * step, 'key': [step, 2**31]}
       members.save(step, _tree(step), metadata)

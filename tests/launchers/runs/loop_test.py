@@ -19,6 +19,7 @@ from acme_metarl.launchers.runs import (
   tables,
 )
 from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs.played import Played
 
 # Columns of what the clock says, and of who waits for whom.
 _CLOCK = {
@@ -88,7 +89,7 @@ class _StandIn:
 
   def evaluate(self):
     return [
-      np.full((2, 2, 1), 100.0 * member + self.iteration)
+      Played(np.full((2, 2, 1), 100.0 * member + self.iteration))
       for member in range(self._num_runs)
     ]
 

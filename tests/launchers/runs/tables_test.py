@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from acme_metarl.launchers.runs import tables
+from acme_metarl.launchers.runs.played import Played
 
 
 def _row(iteration, value=0.5):
@@ -50,7 +51,7 @@ def test_what_is_no_table_is_refused(tmp_path):
 def test_event_files_hold_the_tables(tmp_path):
   log = tables.RunLog(tmp_path, None, use_tensorboard=True)
   log.write('learner', {'iteration': 3, 'loss': 0.5, 'return_0': 2.0})
-  for row in tables.evaluation_rows(np.ones((2, 2, 1)), 3, 10, 1.0):
+  for row in tables.evaluation_rows(Played(np.ones((2, 2, 1))), 3, 10, 1.0):
     log.write('evaluation', row)
   log.close()
   assert _scalars(tmp_path / tables.TENSORBOARD) == {
@@ -100,14 +101,14 @@ def test_evaluation_rows_are_over_tasks():
       [[2.0, 12.0], [2.0, 10.0]],
     ]
   )
-  rows = tables.evaluation_rows(returns, 7, 100, 1.23456)
+  rows = tables.evaluation_rows(Played(returns), 7, 100, 1.23456)
   assert list(rows[0]) == list(tables.EVALUATION_COLUMNS)
   assert list(rows[0].values())[:5] == [7, 100, 1.235, 0, 6.0]
   assert rows[0]['return_stderr'] == pytest.approx(1 / np.sqrt(3))
   assert rows[1]['num_inner_steps_taken'] == 1
   assert rows[1]['return_mean'] == 5.0
   assert rows[1]['return_stderr'] == pytest.approx(1.0)
-  alone = tables.evaluation_rows(returns[:1], 7, 100, 0.0)
+  alone = tables.evaluation_rows(Played(returns[:1]), 7, 100, 0.0)
   assert np.isnan(alone[0]['return_stderr'])
 
 
@@ -127,7 +128,7 @@ def test_curves_from_tables(tmp_path):
   learner = tables.CSVLogger(tmp_path / tables.LEARNER_CSV)
   for iteration in range(3):
     returns = np.random.default_rng(iteration).normal(size=(4, 3, 2))
-    for row in tables.evaluation_rows(returns, iteration, iteration, 0):
+    for row in tables.evaluation_rows(Played(returns), iteration, iteration, 0):
       evaluation.write(row)
     learner.write(
       {
