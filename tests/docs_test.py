@@ -17,7 +17,7 @@ from acme_metarl import _moved
 from acme_metarl import config as config_lib
 
 _ROOT = pathlib.Path(__file__).parent.parent
-_PAGES = sorted([*_ROOT.glob('*.md'), *_ROOT.glob('docs/*.md')])
+_PAGES = sorted([*_ROOT.glob('*.md'), *_ROOT.glob('docs/**/*.md')])
 _MAINS = sorted((_ROOT / 'launchers').glob('[!_]*.py'))
 _RESULTS = _ROOT / 'launchers' / 'results'
 
