@@ -1,7 +1,19 @@
 # `make train` runs the main job, `make test` the tests; each makes the
 # environments it needs, once. `make help` lists what else there is.
 
-PYTHON := .venv/bin/python
+# The agent's two stacks: Reverb and Launchpad, whose last wheels are for Python
+# 3.10, or the newest Python there is, with replay inside the process. By
+# default the former, where a Python 3.10 is found.
+STACK ?= $(if $(shell .ci/find_python 3.10 2>/dev/null),reverb,current)
+ENVIRONMENT_reverb := .venv
+ENVIRONMENT_current := .venv-modern
+ENVIRONMENT = $(or $(ENVIRONMENT_$(STACK)),$(error STACK: got '$(STACK)', need \
+  reverb or current))
+NEWEST := 3.13 3.12 3.11
+
+# Looks for a Python only where one is needed.
+.SECONDEXPANSION:
+PYTHON = $(ENVIRONMENT)/bin/python
 MODERN := .venv-modern/bin/python
 DOCS := .venv-docs/bin/python
 WORKERS ?= 2
@@ -16,13 +28,21 @@ SMOKE := tests/acme_metarl/*_test.py \
   tests/acme_metarl/meta/task_loss_test.py \
   tests/acme_metarl/on_device
 
-.PHONY: help train test test-fast test-agent-stack test-modern run-modern \
-  lint types docs notebooks check-learning check-mutations check-faults \
-  measure-tests requirements
+# Of the rest, what the newest versions see; everything, if they are alone.
+NEWER := tests/agents tests/launchers/runs tests/launchers/comparison \
+  tests/launchers/mains_test.py tests/launchers/train_test.py \
+  tests/launchers/train_on_device_test.py tests/conftest_test.py \
+  tests/doctests_test.py tests/readme_test.py tests/docs
+
+.PHONY: help train test test-fast test-reverb test-current lint types docs \
+  notebooks check-learning check-mutations check-faults measure-tests \
+  requirements
 
 help:
 	@echo 'make train            the main job; FLAGS="--seed=1" sets flags'
-	@echo 'make test             everything, on Python 3.10 and on the newest JAX'
+	@echo 'make test             everything, with Reverb and on the newest JAX'
+	@echo '… STACK=reverb        with Reverb and Launchpad, on Python 3.10'
+	@echo '… STACK=current       on the newest Python, with a queue for Reverb'
 	@echo 'make test-fast        what takes no seconds, in under two minutes'
 	@echo 'make lint             format, style and types'
 	@echo 'make docs             the pages, in build/docs; warnings are errors'
@@ -31,45 +51,43 @@ help:
 	@echo 'make check-mutations  do tests notice when a line is wrong?'
 	@echo 'make check-faults     are runs killed, stopped, without a disk resumed?'
 	@echo 'make measure-tests    decides anew which tests are slow'
-	@echo 'make requirements     writes the pins of the agent stack anew'
+	@echo 'make requirements     writes the pins of both stacks anew'
 
-train: .venv/.ready
+train: $$(ENVIRONMENT)/.ready
+	@test $(STACK) = reverb || echo "On $$($(PYTHON) --version), with a queue" \
+	  'inside the process for replay: Reverb and Launchpad need Python 3.10.'
 	$(PYTHON) -m acme_metarl.launchers.train $(FLAGS)
 
-# The newest JAX last: where it is missing, the last line says so.
-test: lint test-agent-stack test-modern
+# On both stacks; the last line says what had to be left out.
+test: lint
+	@$(call if_found,3.10,$(MAKE) test-reverb,:)
+	@$(call if_found,$(NEWEST),$(MAKE) test-current,:)
+	@$(call if_found,3.10,:,$(call left_out,3.10,with Reverb and Launchpad))
+	@$(call if_found,$(NEWEST),:,$(call left_out,3.11 or newer,on the newest JAX))
+
+if_found = if .ci/find_python $(1) >/dev/null 2>&1; then $(2); else $(3); fi
+left_out = echo 'INCOMPLETE: no Python $(1) was found, so nothing was tested \
+  $(2).'; test -z "$$CI"
 
 # One environment, and nothing that takes seconds: for whoever is at work.
 test-fast: lint
 	$(PYTHON) $(PYTEST) -m 'not slow and not learning' tests
 
-lint: .venv/.ready types
+lint: $$(ENVIRONMENT)/.ready types
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 
-types: .venv/.ready
+types: $$(ENVIRONMENT)/.ready
 	$(PYTHON) -m mypy
 	$(PYTHON) -m mypy --warn-unused-ignores tests/typed_use_test.py
 
-test-agent-stack: .venv/.ready
-	$(PYTHON) $(PYTEST) tests/*_test.py tests/agents tests/environments \
-	  tests/launchers $(SMOKE)
+test-reverb: .venv/.ready
+	.venv/bin/python $(PYTEST) tests/*_test.py tests/agents \
+	  tests/environments tests/launchers $(SMOKE)
 
-# The library, the environments, MJX, training on a device and the core of the
-# launchers on the newest JAX, without Acme, Reverb and TensorFlow.
-test-modern:
-	@.ci/find_python 3.13 3.12 >/dev/null 2>&1 || { \
-	  echo 'INCOMPLETE: no Python 3.12 or newer was found, so nothing was' \
-	    'tested on the newest JAX.'; \
-	  test -z "$$CI"; \
-	}
-	@! .ci/find_python 3.13 3.12 >/dev/null 2>&1 || $(MAKE) run-modern
-
-run-modern: .venv-modern/.ready
-	$(MODERN) $(PYTEST) tests/acme_metarl tests/environments \
-	  tests/launchers/runs tests/launchers/comparison \
-	  tests/launchers/mains_test.py tests/launchers/train_on_device_test.py \
-	  tests/doctests_test.py tests/readme_test.py tests/docs
+test-current: .venv-modern/.ready
+	$(MODERN) $(PYTEST) $(if $(filter reverb,$(STACK)), \
+	  tests/acme_metarl tests/environments $(NEWER),tests)
 
 docs: .venv-docs/.ready
 	$(DOCS) -m sphinx -b html -q -W --keep-going -d build/doctrees docs build/docs
@@ -79,33 +97,34 @@ notebooks: .venv-docs/.ready
 	cd docs/tutorials && ../../$(DOCS) -m jupytext --quiet --execute --to ipynb \
 	  --update-metadata '{"kernelspec": {"name": "python3"}}' *.py
 
-check-learning: .venv/.ready
+check-learning: $$(ENVIRONMENT)/.ready
 	$(PYTHON) -m pytest -q -m learning tests
 
-check-mutations: .venv/.ready
+check-mutations: $$(ENVIRONMENT)/.ready
 	$(PYTHON) tests/mutations/check.py
 
 # For example FLAGS="--minutes=1 --runners train --seed=3".
-check-faults: .venv/.ready
+check-faults: $$(ENVIRONMENT)/.ready
 	$(PYTHON) tests/faults/check.py $(FLAGS)
 
 # Decides anew what test-fast leaves out.
-measure-tests: .venv/.ready
+measure-tests: $$(ENVIRONMENT)/.ready
 	$(PYTHON) tests/measure.py -n $(WORKERS) --dist worksteal tests
 
-# Plain pip reads the pinned, hashed file; a change of it makes a new
+# Plain pip reads the pinned, hashed files; a change of one makes a new
 # environment. The stamp comes last, so an interrupted set-up starts afresh.
-.venv/.ready: requirements/agent.txt setup.py
-	python="$$(.ci/find_python 3.10)" && "$$python" -m venv --clear .venv
-	$(PYTHON) -m pip install -q --require-hashes -r requirements/agent.txt
-	$(PYTHON) -m pip install -q --no-deps --no-build-isolation -e .
-	touch $@
+define set_up
+python="$$(.ci/find_python $(1))" && "$$python" -m venv --clear $(@D)
+$(@D)/bin/python -m pip install -q --require-hashes -r $<
+$(@D)/bin/python -m pip install -q --no-deps --no-build-isolation -e .
+touch $@
+endef
 
-.venv-modern/.ready: setup.py
-	python="$$(.ci/find_python 3.13 3.12)" && \
-	  "$$python" -m venv --clear .venv-modern
-	$(MODERN) -m pip install -q -e '.[mujoco,dev]'
-	touch $@
+.venv/.ready: requirements/agent.txt setup.py
+	$(call set_up,3.10)
+
+.venv-modern/.ready: requirements/current.txt setup.py
+	$(call set_up,$(NEWEST))
 
 # For the pages only.
 .venv-docs/.ready: setup.py
@@ -114,9 +133,12 @@ measure-tests: .venv/.ready
 	$(DOCS) -m pip install -q -e '.[docs]'
 	touch $@
 
-# Writes the pins of the agent stack anew.
-requirements: .venv/.ready
-	$(PYTHON) -m uv pip compile setup.py --extra agent --extra dev --upgrade \
-	  --generate-hashes --python-version 3.10 \
-	  --python-platform x86_64-unknown-linux-gnu --no-annotate --no-header --no-strip-extras \
-	  --no-emit-index-url --no-emit-find-links -o requirements/agent.txt
+# Writes the pins of both stacks anew: Python 3.10, and all that are newer.
+requirements: $$(ENVIRONMENT)/.ready
+	$(COMPILE) --python-version 3.10 \
+	  --python-platform x86_64-unknown-linux-gnu -o requirements/agent.txt
+	$(COMPILE) --python-version 3.11 --universal -o requirements/current.txt
+
+COMPILE = $(PYTHON) -m uv pip compile setup.py --extra agent --extra dev \
+  --upgrade --generate-hashes --no-annotate --no-header --no-strip-extras \
+  --no-emit-index-url --no-emit-find-links

@@ -34,15 +34,15 @@ _MUJOCO = [
   'mujoco>=3.3.4',
   'mujoco-mjx>=3.3.4',
 ]
-# The last wheels of Reverb and Launchpad: Python 3.10, TensorFlow 2.8. The
-# whole freeze, with hashes, is requirements/agent.txt.
+# Python 3.10: the last wheels of Reverb and Launchpad, TensorFlow 2.8. (Acme's
+# last release asks for this Launchpad and no other one.)
 _AGENT = [
   'chex==0.1.90',
   'distrax==0.1.5',
   'dm-acme==0.4.0',
   'dm-haiku==0.0.17',
   'dm-launchpad==0.5.0',
-  'dm-reverb==0.7.0',
+  'dm-reverb==0.7.2',
   'dm-sonnet==2.0.2',
   'dm-tree==0.1.10',
   'gym==0.26.2',
@@ -53,6 +53,14 @@ _AGENT = [
   'rlax==0.1.7',
   'tensorflow-cpu==2.8.4',
   'tensorflow-probability==0.25.0',
+]
+# Newer: the last Acme that can be installed without Launchpad; replay is a
+# queue inside the process.
+_CURRENT_AGENT = [
+  'distrax==0.1.9',
+  'dm-acme==0.2.4',
+  'dm-tree>=0.1.10',
+  'tfp-nightly==0.26.0.dev20261027',
 ]
 _DEV = [
   'build>=1.2',
@@ -65,6 +73,8 @@ _DEV = [
   'pytest-xdist>=3.5',
   'rlax>=0.1.7',
   'ruff==0.17.5',
+  # Older Pythons bring it along.
+  'setuptools>=68; python_version >= "3.12"',
   'uv>=0.9',
 ]
 # What `make docs` builds the pages with; Python 3.12 or newer.
@@ -102,7 +112,12 @@ setuptools.setup(
   },
   extras_require={
     'mujoco': _MUJOCO,
-    'agent': _AGENT + _MUJOCO,
+    # What each is pinned to, with hashes: requirements/.
+    'agent': [
+      *(f"{x}; python_version < '3.11'" for x in _AGENT),
+      *(f"{x}; python_version >= '3.11'" for x in _CURRENT_AGENT),
+      *_MUJOCO,
+    ],
     'dev': _DEV,
     'docs': _DOCS,
     'cuda': ['jax[cuda12]'],

@@ -11,6 +11,7 @@ measured them.
 
 import gc
 import hashlib
+import importlib.util
 import os
 import pathlib
 import re
@@ -22,10 +23,13 @@ _ROOT = pathlib.Path(__file__).parent.parent
 _FOLDER = 'JAX_COMPILATION_CACHE_DIR'
 _LIMIT = 2**30  # Bytes.
 _SLOW = pathlib.Path(__file__).with_name('slow.txt')
-# Exists for Python 3.10 only.
-_NO_AGENT_STACK = re.compile(
-  "No module named '(acme|courier|launchpad|reverb|tensorflow)[.']"
-)
+# Exist for Python 3.10 only; where they are installed nothing is skipped.
+_ABSENT = [
+  name
+  for name in ('courier', 'launchpad', 'reverb', 'tensorflow')
+  if not importlib.util.find_spec(name)
+]
+_NEEDS = re.compile(f"No module named '({'|'.join(_ABSENT)})[.']")
 
 
 def _cache() -> pathlib.Path:
@@ -79,31 +83,33 @@ def pytest_collection_modifyitems(items):
       item.add_marker('slow')
 
 
-def _skip_without_agent_stack(path, report):
-  """Makes a failure of what needs it a skip, where it cannot be installed."""
-  needs_it = {'agents', 'launchers'} & set(path.relative_to(_ROOT).parts)
+def _skip_without_wheels(path, report):
+  """Makes a failure of what needs them a skip, where there are none."""
+  needs_them = {'agents', 'launchers'} & set(path.relative_to(_ROOT).parts)
   if (
-    sys.version_info >= (3, 12)
-    and needs_it
+    sys.version_info >= (3, 11)
+    and _ABSENT
+    and needs_them
     and report.outcome == 'failed'
-    and _NO_AGENT_STACK.search(str(report.longrepr))
+    and (missing := _NEEDS.search(str(report.longrepr)))
   ):
     report.outcome = 'skipped'
-    report.longrepr = (str(path), 0, 'Skipped: needs the agent stack')
+    reason = f'Skipped: needs {missing[1]}, so Python 3.10'
+    report.longrepr = (str(path), 0, reason)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector):
   report = yield
   if isinstance(collector, pytest.Module):
-    _skip_without_agent_stack(collector.path, report)
+    _skip_without_wheels(collector.path, report)
   return report
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item):
   report = yield
-  _skip_without_agent_stack(item.path, report)
+  _skip_without_wheels(item.path, report)
   return report
 
 

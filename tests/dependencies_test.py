@@ -27,6 +27,7 @@ _PARTS = {
   '_CORE': ('acme_metarl', 'environments', 'launchers'),
   '_MUJOCO': ('environments/mjx', 'environments/mujoco', 'launchers'),
   '_AGENT': ('agents', 'launchers'),
+  '_CURRENT_AGENT': ('agents', 'launchers'),
   '_DEV': ('tests',),
 }
 # Asked for where they are needed, with a sentence that says what to install.
@@ -50,7 +51,9 @@ _INDIRECT = {
   'pytest-xdist': 'a plug-in of pytest',
   'rlax': 'Acme imports it; the tests compare with it',
   'ruff': 'a program',
+  'setuptools': 'builds the package',
   'tensorflow-probability': 'distrax imports it; pinned to go with it',
+  'tfp-nightly': 'distrax imports it; pinned to go with it',
   'uv': 'a program',
 }
 # What an installation without the extra [agent] lacks.
