@@ -9,6 +9,7 @@ from typing import Any
 from acme_metarl import types
 from acme_metarl.launchers.runs import (
   checkpointing,
+  curves,
   outputs,
   played,
   seals,
@@ -142,13 +143,15 @@ class RunRecords:
   def draw(self) -> None:
     """Draws `curves.png` anew."""
     with outputs.writing():
-      tables.write_curves(self._directory, self.config.title)
+      curves.draw(self._directory, self.config)
     # Else parts of figures, which refer to each other in circles, pile up to
     # 100 MB before Python looks for them.
     gc.collect()
 
   def close(self) -> None:
-    self._log.close()
+    # A row that did not fit on a full disk is tried once more here.
+    with outputs.writing():
+      self._log.close()
 
 
 def _check_keys(checkpoint: checkpointing.Checkpoint) -> None:

@@ -1,17 +1,17 @@
-"""What a run writes and shows: tables, curves, progress."""
+"""The tables of a run: written row by row, resumed, read."""
 
 from collections.abc import Mapping, Sequence
+import contextlib
 import csv
 import os
 import pathlib
-import sys
 from typing import Any
 
 from absl import logging
 import numpy as np
-import tqdm
 
-from acme_metarl.launchers.runs import outputs, plotting
+from acme_metarl.launchers.runs import columns as columns_lib
+from acme_metarl.launchers.runs import outputs
 from acme_metarl.launchers.runs import played as played_lib
 
 LEARNER_CSV = 'learner.csv'
@@ -31,7 +31,6 @@ EVALUATION_COLUMNS = (
 )
 # Of a rollout that succeeded in any of its steps 1, as environments report it.
 SUCCESS = 'success_ever'
-CURVES_PNG = 'curves.png'
 TENSORBOARD = 'tensorboard'
 
 
@@ -84,6 +83,7 @@ class CSVLogger:
       self._columns = self._columns or list(data)
       self._writer = self._make_writer()
       self._writer.writeheader()
+      columns_lib.write(self._path.parent, self._path.name, self._columns)
     left_out = set(data) - set(self._columns or ()) - self._left_out
     if left_out:
       self._left_out |= left_out
@@ -203,77 +203,10 @@ class RunLog:
       self._events.write(label, row)
 
   def close(self) -> None:
-    for table in self._tables.values():
-      table.close()
-    if self._events is not None:
-      self._events.close()
-
-
-class Progress:
-  """A bar with an estimate of the time left, and the newest returns."""
-
-  def __init__(self, num_iterations: int, initial: int):
-    """Shows a bar.
-
-    Args:
-      num_iterations: of the whole run.
-      initial: iterations done already.
-    """
-    # Sparse where it goes to a file.
-    interval = 0.5 if sys.stderr.isatty() else 30.0
-    self._bar = tqdm.tqdm(
-      total=num_iterations,
-      initial=initial,
-      unit='it',
-      mininterval=interval,
-      maxinterval=interval,
-      dynamic_ncols=True,
-      # The first iteration compiles, and says little about the others.
-      smoothing=0.3,
-      desc='Compiling',
-    )
-
-  def advance(self, row: Mapping[str, Any], count: int = 1) -> None:
-    """So many iterations more, and the last one's row of `learner.csv`."""
-    returns = _arrow(
-      [value for name, value in row.items() if name.startswith('return_')]
-    )
-    self._bar.set_description('Training', refresh=False)
-    self._bar.set_postfix_str(f'returns {returns}', refresh=False)
-    self._bar.update(count)
-
-  def say(self, text: str) -> None:
-    """Prints a line without tearing the bar."""
-    self._bar.write(text, file=sys.stderr)
-
-  def say_evaluation(
-    self, iteration: int, evaluations: Sequence[played_lib.Played]
-  ) -> None:
-    """Prints what came of an evaluation.
-
-    Args:
-      iteration: that was evaluated.
-      evaluations: of all runs that go in step, whose mean is printed.
-    """
-    stages = [played.stages() for played in evaluations]
-
-    def mean(name):
-      return [
-        float(np.mean([row[name] for row in rows]))
-        for rows in zip(*stages, strict=True)
-      ]
-
-    text = (
-      f'Iteration {iteration}: return on {evaluations[0].tasks_in_words} after '
-      f'{_steps(len(stages[0]))} adaptation steps: '
-      f'{_arrow(mean("return_mean"))}'
-    )
-    if SUCCESS in stages[0][0]:
-      text += f'; success {_arrow(mean(SUCCESS))}'
-    self.say(text)
-
-  def close(self) -> None:
-    self._bar.close()
+    with contextlib.ExitStack() as stack:
+      for part in (*self._tables.values(), self._events):
+        if part is not None:
+          stack.callback(part.close)
 
 
 def read_csv(path: str | os.PathLike[str]) -> list[dict[str, str]]:
@@ -337,86 +270,8 @@ def class_rows(
   ]
 
 
-def write_curves(directory: str | os.PathLike[str], title: str = '') -> None:
-  """Draws `curves.png` from the tables of a run.
-
-  Args:
-    directory: of the run.
-    title: above the first panel.
-  """
-  directory = pathlib.Path(directory)
-  evaluation = _columns(directory / EVALUATION_CSV)
-  learner = _columns(directory / LEARNER_CSV)
-  with plotting.panels(3) as (figure, axes):
-    _draw_evaluation(axes[0], evaluation)
-    _draw_training(axes[1], learner)
-    _draw_gradient(axes[2], learner)
-    if title:
-      axes[0].set_title(title)
-    outputs.write_figure(directory / CURVES_PNG, figure)
-
-
-def _draw_evaluation(axes: Any, table: Mapping[str, np.ndarray]) -> None:
-  axes.set(xlabel='environment steps', ylabel='return on tasks drawn anew')
-  if not table:
-    plotting.say_empty(axes, 'no evaluation yet')
-    return
-  taken = table['num_inner_steps_taken']
-  for step in np.unique(taken):
-    of_step = taken == step
-    plotting.curve(
-      axes,
-      table['environment_steps'][of_step],
-      table['return_mean'][of_step],
-      table['return_stderr'][of_step],
-      _look(int(step)),
-    )
-  axes.legend()
-
-
-def _draw_training(axes: Any, table: Mapping[str, np.ndarray]) -> None:
-  axes.set(xlabel='environment steps', ylabel='return in training')
-  if not table:
-    plotting.say_empty(axes, 'no iteration yet')
-    return
-  stage = 0
-  while f'return_{stage}' in table:
-    look = _look(stage)
-    axes.plot(
-      table['environment_steps'],
-      table[f'return_{stage}'],
-      color=look.color,
-      linewidth=1,
-      label=look.label,
-    )
-    stage += 1
-
-
-def _draw_gradient(axes: Any, table: Mapping[str, np.ndarray]) -> None:
-  axes.set(xlabel='iteration', ylabel='norm of the meta-gradient')
-  if not table:
-    plotting.say_empty(axes, 'no iteration yet')
-    return
-  axes.plot(
-    table['iteration'],
-    table['meta_gradient_norm'],
-    color=plotting.GREY,
-    linewidth=1,
-  )
-
-
-def _look(num_inner_steps_taken: int) -> plotting.Style:
-  look = plotting.style(f'stage_{num_inner_steps_taken}', num_inner_steps_taken)
-  label = (
-    'before adaptation'
-    if not num_inner_steps_taken
-    else f'after {num_inner_steps_taken} step'
-    + 's' * (num_inner_steps_taken > 1)
-  )
-  return plotting.Style(label, look.color, marker='')
-
-
-def _columns(path: pathlib.Path) -> dict[str, np.ndarray]:
+def columns(path: pathlib.Path) -> dict[str, np.ndarray]:
+  """A table's columns of numbers; none where there is none yet."""
   rows = read_csv(path) if path.exists() else []
   if not rows:
     return {}
@@ -447,11 +302,3 @@ def _as_int(text: str | None) -> int | None:
     return int(text)
   except (TypeError, ValueError):
     return None
-
-
-def _arrow(returns: Sequence[float]) -> str:
-  return ' → '.join(f'{x:.3g}' for x in returns)
-
-
-def _steps(num_stages: int) -> str:
-  return ', '.join(str(x) for x in range(num_stages))

@@ -6,6 +6,7 @@ What the loop does is read from what it writes; what trainers do, from numbers.
 import contextlib
 import csv
 import dataclasses
+import pathlib
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ import pytest
 from acme_metarl import presets
 from acme_metarl.launchers.runs import (
   checkpointing,
+  curves,
   loop,
   outputs,
+  progress,
   records,
   tables,
 )
@@ -52,7 +55,7 @@ def _config(num_iterations, eval_every, checkpoint_every, **fields):
 @pytest.fixture
 def no_pictures(monkeypatch):
   """Drawing takes longer than all else here."""
-  monkeypatch.setattr(tables, 'write_curves', lambda *_: None)
+  monkeypatch.setattr(curves, 'draw', lambda *_: None)
 
 
 pytestmark = pytest.mark.usefixtures('no_pictures')
@@ -129,15 +132,15 @@ def _run(make, directories, config, stop_at=None):
       stack.enter_context(contextlib.closing(records.RunRecords(plan)))
       for plan in plans
     ]
-    progress = stack.enter_context(
+    shown = stack.enter_context(
       contextlib.closing(
-        tables.Progress(config.num_iterations, trainer.iteration)
+        progress.Progress(config.num_iterations, trainer.iteration)
       )
     )
     loop.run(
       trainer,
       members,
-      progress,
+      shown,
       lambda: stop_at is not None and trainer.iteration >= stop_at,
     )
   return trainer
@@ -253,6 +256,15 @@ def test_full_disk_is_told_as_that(tmp_path, monkeypatch):
     raise OSError(28, 'No space left on device')
 
   monkeypatch.setattr(checkpointing.Checkpointer, 'save', fail)
+  with pytest.raises(outputs.CannotWriteError, match='No space left'):
+    _run(_StandIn, [tmp_path], _config(3, 0, 2))
+
+
+@pytest.mark.skipif(
+  not pathlib.Path('/dev/full').exists(), reason='Linux has it'
+)
+def test_a_row_that_does_not_fit_fails_again_when_closed(tmp_path):
+  (tmp_path / tables.LEARNER_CSV).symlink_to('/dev/full')
   with pytest.raises(outputs.CannotWriteError, match='No space left'):
     _run(_StandIn, [tmp_path], _config(3, 0, 2))
 
