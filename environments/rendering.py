@@ -12,8 +12,9 @@ from acme_metarl.environments import batched, navigation_2d, trial
 
 # Inches, of one task in one stage.
 _PANEL_SIZE = 2.6
-# What a panel shows around the square of goals.
-_MARGIN = 0.8
+_KEY_HEIGHT = 0.4
+# What a panel shows around the square of goals, and around all that happens.
+_MARGIN = 0.4
 
 # Observations [G, B, ...] to raw actions [G, B, ...].
 BatchPolicy = Callable[[Any], Any]
@@ -70,8 +71,14 @@ def render(
     observations, returns = _play(
       batch, policies, tasks, num_rollouts, horizon, rng
     )
+    has_dead_zone = inner.reward == 'sparse' and not inner.momentum
     return plot_navigation(
-      observations, tasks, path, returns=returns, **options
+      observations,
+      tasks,
+      path,
+      returns=returns,
+      dead_zone=navigation_2d.DEAD_ZONE if has_dead_zone else None,
+      **options,
     )
   if type(batch).__module__.startswith(f'{__package__}.mujoco.'):
     from acme_metarl.environments.mujoco import rendering as mujoco_rendering
@@ -98,6 +105,7 @@ def plot_navigation(
   path: str | os.PathLike,
   *,
   returns: Any | None = None,
+  dead_zone: float | None = None,
 ) -> pathlib.Path:
   """Draws trajectories in the plane, a row per task and a column per stage.
 
@@ -108,10 +116,29 @@ def plot_navigation(
     observations: `[G, K+1, B, T+1, 2 or 4]`, positions first.
     goals: `[G, 2]`.
     path: where to write; its ending says the format.
-    returns: `[G, K+1]`, written above the panels.
+    returns: `[G, K+1]`, mean returns, written above the panels.
+    dead_zone: shows where |x| + |y| is less, where the sparse reward is 0.
 
   Returns:
     The path.
+
+  Raises:
+    ValueError: if the shapes do not fit.
+  """
+  figure = navigation_figure(observations, goals, returns, dead_zone)
+  path = pathlib.Path(path)
+  path.parent.mkdir(parents=True, exist_ok=True)
+  figure.savefig(path)
+  return path
+
+
+def navigation_figure(
+  observations: Any,
+  goals: Any,
+  returns: Any | None = None,
+  dead_zone: float | None = None,
+) -> Any:
+  """The Matplotlib figure that `plot_navigation` writes.
 
   Raises:
     ValueError: if the shapes do not fit.
@@ -131,38 +158,94 @@ def plot_navigation(
   from matplotlib import figure as figure_lib
 
   figure = figure_lib.Figure(
-    figsize=(_PANEL_SIZE * num_stages, _PANEL_SIZE * num_tasks),
+    figsize=(_PANEL_SIZE * num_stages, _PANEL_SIZE * num_tasks + _KEY_HEIGHT),
     layout='constrained',
+    dpi=150,
   )
   panels = figure.subplots(
     num_tasks, num_stages, squeeze=False, sharex=True, sharey=True
   )
+  # Nothing that happens is outside.
+  limit = _MARGIN + max(
+    navigation_2d.GOAL_RANGE,
+    np.abs(goals).max(),
+    np.abs(observations[..., :2]).max(),
+  )
   for task in range(num_tasks):
     for stage in range(num_stages):
-      title = 'before' if stage == 0 else f'after {stage} x'
-      title += ' adaptation'
+      title = f'task {task + 1}, {_stage_name(stage)}'
       if returns is not None:
-        title += f': {np.asarray(returns)[task, stage]:.2f}'
+        title += f'\nmean return {np.asarray(returns)[task, stage]:.2f}'
+      axes = panels[task, stage]
       _draw_panel(
-        panels[task, stage], observations[task, stage], goals[task], title
+        axes, observations[task, stage], goals[task], title, dead_zone
       )
-  path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
-  figure.savefig(path)
-  return path
+      axes.set(xlim=(-limit, limit), ylim=(-limit, limit))
+      axes.label_outer()
+  handles, labels = panels[0, 0].get_legend_handles_labels()
+  figure.legend(
+    handles,
+    labels,
+    loc='outside lower center',
+    ncols=min(len(labels), 1 + 2 * num_stages),
+    fontsize=7,
+    frameon=False,
+  )
+  return figure
 
 
-def _draw_panel(axes, trajectories, goal, title) -> None:
+def _stage_name(stage: int) -> str:
+  if stage == 0:
+    return 'before adaptation'
+  return f'after {stage} step{"" if stage == 1 else "s"}'
+
+
+def _draw_panel(axes, trajectories, goal, title, dead_zone) -> None:
   """One task in one stage; `trajectories` is `[B, T+1, ...]`."""
-  limit = navigation_2d.GOAL_RANGE + _MARGIN
+  from matplotlib import patches
+
+  if dead_zone is not None:
+    corners = dead_zone * np.array([[1, 0], [0, 1], [-1, 0], [0, -1]])
+    axes.add_patch(
+      patches.Polygon(
+        corners, color='#D9D9D9', zorder=0, label='dead zone: reward 0'
+      )
+    )
   for trajectory in trajectories:
-    axes.plot(trajectory[:, 0], trajectory[:, 1], linewidth=0.8, alpha=0.7)
-    axes.plot(*trajectory[-1, :2], marker='.', color='black', markersize=3)
-  axes.plot(*goal, marker='*', color='tab:red', markersize=12, clip_on=False)
-  axes.set_xlim(-limit, limit)
-  axes.set_ylim(-limit, limit)
+    axes.plot(
+      trajectory[:, 0],
+      trajectory[:, 1],
+      color='#56B4E9',
+      linewidth=0.8,
+      alpha=0.7,
+      zorder=1,
+    )
+  marks = {'linestyle': 'none', 'zorder': 2}
+  axes.plot(
+    *trajectories[:, 0, :2].T,
+    marker='o',
+    markersize=3,
+    markerfacecolor='white',
+    markeredgecolor='#0072B2',
+    label='start',
+    **marks,
+  )
+  axes.plot(
+    *trajectories[:, -1, :2].T,
+    marker='.',
+    markersize=5,
+    color='black',
+    label='end',
+    **marks,
+  )
+  axes.plot(
+    *goal, marker='*', markersize=12, color='#D55E00', label='goal', **marks
+  )
   axes.set_aspect('equal')
+  axes.set(xlabel='x position', ylabel='y position')
   axes.set_title(title, fontsize=8)
+  axes.xaxis.label.set_size(7)
+  axes.yaxis.label.set_size(7)
   axes.tick_params(labelsize=6)
 
 

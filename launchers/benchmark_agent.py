@@ -1,13 +1,13 @@
 r"""Measures what an iteration costs through Acme and Reverb.
 
-    python -m acme_metarl.launchers.benchmark_agent --output=results/agent
+    python -m acme_metarl.launchers.benchmark_agent --logdir=results/agent
     python -m acme_metarl.launchers.benchmark_agent \
         --environment=half_cheetah_direction --algorithm=promp
 
 An iteration of training (play a trial, insert, sample, learn) and the same work
 by direct calls of the same compiled functions take turns in one run, and are
 compared turn by turn. Prints where the time of an iteration goes; with
-`--output` that also goes to `results.json` in the directory.
+`--logdir` that also goes to `results.json` in the directory.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 r"""Measures how many environment steps per second all rollouts take together.
 
     python -m acme_metarl.launchers.benchmark_environments \
-        --output=results/environments
+        --logdir=results/environments
 
 MuJoCo: one call of `step` for all G × B rollouts against MuJoCo's own batch
 call on the same models, states and controls, with everything prepared
@@ -11,7 +11,7 @@ are compared turn by turn, by the median, so that a busy machine slows both.
 
 Prints a table, a row per environment: steps per second, those of the bare
 computation, their ratio, and the ratio that we want where we want one. With
-`--output` it also goes to `results.json` and `results.csv` in that directory.
+`--logdir` it also goes to `results.json` and `results.csv` in that directory.
 """
 
 from collections.abc import Sequence

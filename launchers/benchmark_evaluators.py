@@ -1,7 +1,7 @@
 r"""Times derivatives of evaluators against length, order and batch.
 
     python -m acme_metarl.launchers.benchmark_evaluators \
-        --output=results/evaluators
+        --logdir=results/evaluators
 
 Prints a table: the time of gradient, Hessian-vector product and dense Hessian
 for every evaluator, trajectory length T and number of trajectories N, with its
@@ -11,7 +11,7 @@ step by step and associative (see `acme_metarl.evaluators.recurrences`), and by
 triangular matrix products, which says up to which length these would pay.
 
 Everything compared is timed in turns and the median taken, so that ratios
-mean something on a busy machine too. With `--output` the rows also go to
+mean something on a busy machine too. With `--logdir` the rows also go to
 `results.json` and `results.csv` in that directory.
 """
 

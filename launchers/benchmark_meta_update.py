@@ -1,7 +1,7 @@
 r"""Times the meta-update of a meta-batch, and says where the time goes.
 
     python -m acme_metarl.launchers.benchmark_meta_update \
-        --output=results/meta_update
+        --logdir=results/meta_update
 
 Random trials, so no environment. Prints the seconds of a whole update and of
 programs that do less and less of it, compilation apart; the split that follows;

@@ -1,6 +1,6 @@
 r"""Measures meta-training on a device: speed, and what bounds it.
 
-    python -m acme_metarl.launchers.benchmark_on_device --output=results/speed
+    python -m acme_metarl.launchers.benchmark_on_device --logdir=results/speed
 
 Parts, chosen with `--parts`:
 

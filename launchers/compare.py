@@ -1,11 +1,11 @@
 r"""Compares algorithms: every one of them, in every environment, on every seed.
 
-    python -m acme_metarl.launchers.compare --output=results/figure_1d \
+    python -m acme_metarl.launchers.compare --logdir=results/figure_1d \
       --num_iterations=500
-    python -m acme_metarl.launchers.compare --output=results/figure_2 \
+    python -m acme_metarl.launchers.compare --logdir=results/figure_2 \
       --environments=half_cheetah_direction,ant_goal --num_seeds=2 \
       --algorithms=promp,promp_taypo2 --num_iterations=100
-    python -m acme_metarl.launchers.compare --output=results/meta_gradients \
+    python -m acme_metarl.launchers.compare --logdir=results/meta_gradients \
       --environments=half_cheetah_direction --seeds=0,1 --algorithms=\
     vpg_maml:meta_gradient=score_function,vpg_maml:meta_gradient=linearised
 
@@ -59,7 +59,6 @@ _PER_RUN = {
   'environment': 'use --environments.',
   'algorithm': 'use --algorithms.',
   'seed': 'use --seeds.',
-  'logdir': 'use --output.',
   'resume': 'here, begun runs always go on.',
   'config_file': 'a comparison has one of its own for each run.',
 }
@@ -71,10 +70,20 @@ def define(values: flags.FlagValues) -> None:
   """Defines the flags."""
   run_flags.define(values)
   # Published results have the published step size in every environment.
-  values.set_default(
-    'inner_learning_rate', recommended.PUBLISHED_INNER_LEARNING_RATE
+  published = recommended.PUBLISHED_INNER_LEARNING_RATE
+  values.set_default('inner_learning_rate', published)
+  own = ' and '.join(recommended.INNER_LEARNING_RATES)
+  values['inner_learning_rate'].help = (
+    'Step size of adaptation; its initial value where it is learned. A'
+    f' comparison uses the published {published} in every environment, so that'
+    f' its figures are the published ones; single runs use another on {own}.'
   )
-  dataclass_flags.define(study.Config(), values, __name__)
+  for name, instead in _PER_RUN.items():
+    values[name].help = f'A flag of single runs alone; {instead}'
+  defaults = study.Config()
+  values.set_default('logdir', defaults.logdir)
+  values['logdir'].help = 'Directory of runs, tables and figures.'
+  dataclass_flags.define(defaults, values, __name__, skip=['logdir'])
 
 
 def _check(values: flags.FlagValues) -> None:
@@ -220,7 +229,7 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> None:
   config = dataclass_flags.read(study.Config(), values)
   # Accelerators are for the processes that train; nothing is computed here.
   jax.config.update('jax_platforms', 'cpu')
-  output = outputs.writable_directory(config.output)
+  output = outputs.writable_directory(config.logdir)
   outcome = processes.Outcome({}, None)
   if config.only_report:
     points = _stored(output, config, values, overrides)

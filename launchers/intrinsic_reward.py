@@ -5,7 +5,7 @@ with the exact one, against the number of trajectories and of inner steps, with
 each estimator on the path that is differentiated through the inner steps. See
 `acme_metarl.studies.intrinsic_reward`.
 
-    python -m acme_metarl.launchers.intrinsic_reward --output=results/lirpg
+    python -m acme_metarl.launchers.intrinsic_reward --logdir=results/lirpg
 
 writes into the output directory
 * `results.json`: rows, one a point and estimator;

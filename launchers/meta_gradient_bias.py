@@ -13,7 +13,7 @@ Five studies, after Liu et al. (2022), https://arxiv.org/abs/2112.15400:
   steps, and of an injected Hessian error against its size;
 * `off_policy`: data from another policy than the current one.
 
-    python -m acme_metarl.launchers.meta_gradient_bias --output=results/bias
+    python -m acme_metarl.launchers.meta_gradient_bias --logdir=results/bias
 
 writes into the output directory
 * `results.json`: rows, fitted exponents, the comparison with the authors'

@@ -6,7 +6,7 @@ gradient ascent with them. Everything is known in closed form as well, so the
 fitted slopes are compared with it. See `acme_metarl.studies.n_sample_toy`.
 
     python -m acme_metarl.launchers.n_sample_objectives \
-        --output=results/n_sample_objectives
+        --logdir=results/n_sample_objectives
 
 writes into the output directory
 * `results.json`: settings, `moments` (a row per estimator and N), `slopes` (a

@@ -5,7 +5,7 @@ every estimator from a buffer of past games, and with only one half of the
 look-ahead exact. See `acme_metarl.studies.opponent_shaping`.
 
     python -m acme_metarl.launchers.prisoners_dilemma \
-        --output=results/prisoners_dilemma
+        --logdir=results/prisoners_dilemma
 
 writes into the output directory
 * `results.json`: settings and a row per condition, with learning curves;

@@ -1,11 +1,11 @@
 r"""Regenerates Figure 1(a)-(c) of Tang et al. (2021) on random MDPs.
 
-How well gradients and Hessians of different estimators correlate with the
+How well gradients and Hessians of different evaluators correlate with the
 exact ones, against the distance of target and behaviour policy (a, b) and the
 number of trajectories (c). See
 `acme_metarl.studies.derivative_accuracy`.
 
-    python -m acme_metarl.launchers.tabular_derivatives --output=results/figure1
+    python -m acme_metarl.launchers.tabular_derivatives --logdir=results/figure1
 
 writes into the output directory
 * `results.json`: a list of rows, one per estimator and point, each with the
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     tabular_derivatives.Config(),
     tabular_derivatives.run,
     argv,
-    output='results/figure1',
+    logdir='results/figure1',
   )
 
 

@@ -133,6 +133,7 @@ class Problem(NamedTuple):
 def make_evaluator(name: str) -> evaluators.Evaluator:
   """Returns the evaluator of a name of `ESTIMATORS`, or `taylor_K`, K >= 1.
 
+  `taylor_K@VALUE` has a causal lambda of that value, in [0, 1].
   `log_likelihood`, whose Hessian is biased, is available for comparison.
 
   Raises:
@@ -145,12 +146,13 @@ def make_evaluator(name: str) -> evaluators.Evaluator:
     'log_likelihood',
   ):
     return getattr(evaluators, name)
-  if match := re.fullmatch(r'taylor_([1-9]\d{0,2})', name):
+  if match := re.fullmatch(r'taylor_([1-9]\d{0,2})(@(0|1|0?\.\d+))?', name):
+    options = {} if not match[3] else {'causal_lambda': float(match[3])}
     return functools.partial(
-      evaluators.taylor_expansion, order=int(match.group(1))
+      evaluators.taylor_expansion, order=int(match[1]), **options
     )
   raise ValueError(
-    f'Unknown estimator {name!r}; choose from {", ".join(ESTIMATORS)}, '
+    f'Unknown evaluator {name!r}; choose from {", ".join(ESTIMATORS)}, '
     'log_likelihood, or a higher order like taylor_4.'
   )
 

@@ -1,5 +1,6 @@
 """One class for every locomotion task; what differs is data."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from dm_env import specs
@@ -131,6 +132,11 @@ class LocomotionEnvironment:
   def action_spec(self) -> specs.Array:
     """Raw actions: unbounded, see `action_scaling`."""
     return action_scaling.raw_action_spec(self._model.nu)
+
+  @property
+  def task_distribution(self) -> Callable[..., types.PyTree]:
+    """How tasks are drawn, see `task_distributions`."""
+    return self._task.sample_tasks
 
   def sample_tasks(
     self, rng: np.random.Generator, num_tasks: int

@@ -14,6 +14,7 @@ from absl import logging
 import numpy as np
 
 from acme_metarl import types
+from acme_metarl.environments.mujoco import task_distributions
 
 _SCRIPT = pathlib.Path(__file__).with_name('offscreen.py')
 # Even, as the video codec wants it.
@@ -65,6 +66,7 @@ def render_rollouts(
       total = total + reward[:, 0]
     stages.append((np.stack(positions, axis=1), total))
   num_tasks = len(stages[0][1])
+  names = task_names(environment, tasks, num_tasks)
   rollouts, titles = [], []
   for task in range(num_tasks):
     for stage, (positions, total) in enumerate(stages):
@@ -72,7 +74,7 @@ def render_rollouts(
       if stage == 1:
         when = 'after 1 step'
       rollouts.append(positions[task])
-      titles.append(f'task {task}, {when}: return {total[task]:.1f}')
+      titles.append(f'{names[task]}, {when}: return {total[task]:.1f}')
   return render_positions(
     environment,
     rollouts,
@@ -81,6 +83,46 @@ def render_rollouts(
     num_columns=len(policies),
     **options,
   )
+
+
+def task_names(
+  environment: Any, tasks: types.PyTree, num_tasks: int
+) -> list[str]:
+  """What the tasks are, in words, such as 'run backwards'.
+
+  >>> import types as python_types
+  >>> cheetah = python_types.SimpleNamespace(
+  ...   task_distribution=task_distributions.Signs())
+  >>> task_names(cheetah, np.array([1.0, -1.0]), 2)
+  ['run forwards', 'run backwards']
+
+  Args:
+    environment: a `LocomotionEnvironment`.
+    tasks: pytree with leading axis `[G]`.
+    num_tasks: G.
+
+  Returns:
+    G names; numbers where the task is no direction, speed or place.
+  """
+  distribution = environment.task_distribution
+  for kind, name in _TASK_NAMES.items():
+    if isinstance(distribution, kind):
+      return [name(np.asarray(task)) for task in tasks]
+  return [f'task {i + 1}' for i in range(num_tasks)]
+
+
+def _direction(task: np.ndarray) -> str:
+  return f'run towards {np.degrees(np.arctan2(*task[::-1])) % 360:.0f}°'
+
+
+_TASK_NAMES: dict[type, Callable[[np.ndarray], str]] = {
+  task_distributions.Signs: lambda task: (
+    'run forwards' if task > 0 else 'run backwards'
+  ),
+  task_distributions.UnitCircle: _direction,
+  task_distributions.Disc: lambda task: f'go to ({task[0]:.1f}, {task[1]:.1f})',
+  task_distributions.Speeds: lambda task: f'run at {task:.2f} m/s',
+}
 
 
 def render_positions(
@@ -249,9 +291,7 @@ def _child_environment(backend: str) -> dict[str, str]:
 
 
 def _can_write_films() -> bool:
-  return all(
-    importlib.util.find_spec(name) for name in ('imageio', 'imageio_ffmpeg')
-  )
+  return importlib.util.find_spec('imageio_ffmpeg') is not None
 
 
 def _moments(rollout: np.ndarray, num_frames: int) -> np.ndarray:
@@ -299,8 +339,23 @@ def _tile(frames: list[np.ndarray], num_columns: int) -> np.ndarray:
 
 
 def _write_film(path: pathlib.Path, film: np.ndarray, fps: float) -> None:
-  import imageio
+  """Runs ffmpeg; imageio would fork, which JAX warns of."""
+  import imageio_ffmpeg
 
-  with imageio.get_writer(path, fps=fps, macro_block_size=2) as writer:
-    for frame in film:
-      writer.append_data(frame)
+  _, height, width, _ = film.shape
+  done = subprocess.run(
+    [
+      imageio_ffmpeg.get_ffmpeg_exe(),
+      *('-y', '-v', 'error', '-f', 'rawvideo', '-pix_fmt', 'rgb24'),
+      *('-s', f'{width}x{height}', '-r', f'{fps:.6g}', '-i', '-', '-an'),
+      *('-c:v', 'libx264', '-crf', '20', '-pix_fmt', 'yuv420p', str(path)),
+    ],
+    input=film.tobytes(),
+    capture_output=True,
+    timeout=_TIMEOUT_SECONDS,
+    check=False,
+  )
+  if done.returncode:
+    raise RuntimeError(
+      f'ffmpeg cannot write {path}: {done.stderr.decode(errors="replace")}'
+    )

@@ -165,11 +165,11 @@ class _Output:
   """Where rows go.
 
   Attributes:
-    output: directory for results.json and results.csv; none if empty.
+    logdir: directory for results.json and results.csv; none if empty.
     json: whether to print JSON instead of a table.
   """
 
-  output: str = ''
+  logdir: str = ''
   json: bool = False
 
 
@@ -200,8 +200,8 @@ def main(
       raise ValueError(f'--config.{field}: a benchmark has no such flags.')
     settings, output = (dataclass_flags.read(x, values) for x in defaults)
     directory = None
-    if output.output:
-      directory = outputs.writable_directory(output.output)
+    if output.logdir:
+      directory = outputs.writable_directory(output.logdir)
     rows = []
     for row in measure(settings):
       if not output.json:

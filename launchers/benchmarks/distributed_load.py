@@ -28,7 +28,8 @@ class Config:
 
   Attributes:
     num_actors: numbers of actors to measure.
-    minutes: of each number, from the first iteration on.
+    minutes: how long each number of actors is measured, from its first
+      iteration on.
     environment: task distribution.
     algorithm: preset.
     num_tasks: tasks.

@@ -39,7 +39,7 @@ class Config:
     num_steps: MuJoCo: timed steps of all rollouts. 2-D navigation: timed loops
       of 100 steps.
     num_threads: threads that step MuJoCo; by default one per processor.
-    seed: of all randomness.
+    seed: seed of all randomness.
   """
 
   environments: tuple[str, ...] = (

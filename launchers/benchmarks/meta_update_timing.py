@@ -38,7 +38,7 @@ class Config:
     num_tasks: tasks, G.
     num_rollouts: rollouts, B.
     horizon: steps of a rollout, T.
-    num_inner_steps: K.
+    num_inner_steps: adaptation steps, K.
     num_epochs: outer epochs.
     observation_size: elements of an observation.
     action_size: dimensions of an action.

@@ -26,17 +26,17 @@ class Config:
   Attributes:
     parts: what to measure, some of navigation, seeds, tabular, environments; by
       default everything, but environments only where there is an accelerator.
-    environments: those of the part environments.
-    task_counts: meta-batch sizes of the part environments.
+    environments: environments that the part environments measures.
+    task_counts: meta-batch sizes that the part environments measures.
     algorithm: preset that is trained.
     num_tasks: tasks, G.
     num_rollouts: rollouts, B.
     horizon: steps of a rollout; tabular MDPs: 20.
-    num_seeds: of the part seeds.
+    num_seeds: seeds that the part seeds trains at once.
     num_turns: timed runs of each.
     num_devices: CPU devices that share the tasks; by default one per core.
     time_limit: seconds for everything.
-    seed: of all randomness.
+    seed: seed of all randomness.
   """
 
   parts: tuple[str, ...] | None = None

@@ -11,15 +11,17 @@ from acme_metarl.launchers.runs import outputs, plotting
 
 # One look per published algorithm: the trust region is dashed.
 _LOOKS = {
-  'trpo_maml': plotting.Style('TRPO-MAML', plotting.ORANGE, linestyle='--'),
-  'trpo_fmaml': plotting.Style('TRPO-FMAML', plotting.GREY, linestyle='--'),
-  'trpo_emaml': plotting.Style('TRPO-EMAML', plotting.PURPLE, linestyle='--'),
-  'trpo_dice': plotting.Style('TRPO-DiCE', plotting.GREEN, linestyle='--'),
-  'promp': plotting.Style('PROMP', plotting.BLUE),
-  'promp_taypo2': plotting.Style('PROMP-TayPO-2', plotting.VERMILION),
-  'promp_taypo3': plotting.Style('PROMP-TayPO-3', plotting.BLACK),
-  'vpg_maml': plotting.Style('VPG-MAML', plotting.SKY_BLUE, linestyle='-.'),
+  'trpo_maml': plotting.Style('TRPO-MAML', plotting.ORANGE, '^', '--'),
+  'trpo_fmaml': plotting.Style('TRPO-FMAML', plotting.GREY, 'v', '--'),
+  'trpo_emaml': plotting.Style('TRPO-EMAML', plotting.PURPLE, 'P', '--'),
+  'trpo_dice': plotting.Style('TRPO-DiCE', plotting.GREEN, 's', '--'),
+  'promp': plotting.Style('PROMP', plotting.BLUE, 'o'),
+  'promp_taypo2': plotting.Style('PROMP-TayPO-2', plotting.VERMILION, 'D'),
+  'promp_taypo3': plotting.Style('PROMP-TayPO-3', plotting.BLACK, '*'),
+  'vpg_maml': plotting.Style('VPG-MAML', plotting.SKY_BLUE, 'X', '-.'),
 }
+# Of a curve, about.
+_NUM_MARKERS = 8
 # Variants take, in turn, what the presets beside them leave.
 _COLORS = (
   plotting.VERMILION,
@@ -53,6 +55,7 @@ def looks(labels: Sequence[str]) -> dict[str, plotting.Style]:
     found[label] = plotting.Style(
       title(label),
       free[index % len(free)],
+      marker='os^DvPX*'[index % 8],
       linestyle='-' if index < len(free) else ':',
     )
     index += 1
@@ -77,18 +80,16 @@ def draw(
   Returns:
     The figure, which is written too.
   """
-  from matplotlib import ticker
-
   with plotting.panels(1, width=6.4, height=4.2) as (figure, (axes,)):
-    for label, look in looks(list(by_label)).items():
-      _draw_curve(axes, by_label[label], look)
-    axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=''))
+    for number, (label, look) in enumerate(looks(list(by_label)).items()):
+      _draw_curve(axes, by_label[label], look, number, len(by_label))
+    plotting.quantity_axis(axes)
     axes.set(
       xlabel='environment steps',
       ylabel='return after adaptation',
       title=_title(environment, by_label.values()),
     )
-    _legend(figure, axes)
+    plotting.shared_legend(figure, [axes])
     outputs.write_figure(path, figure)
     return figure
 
@@ -105,42 +106,34 @@ def _title(
 
 
 def _draw_curve(
-  axes: Any, seeds: Sequence[learning_curves.Curve], look: plotting.Style
+  axes: Any,
+  seeds: Sequence[learning_curves.Curve],
+  look: plotting.Style,
+  number: int,
+  count_all: int,
 ) -> None:
+  """Draws one of so many algorithms; those that coincide can all be seen.
+
+  The first ones have the wider lines, and markers take turns.
+  """
   if not all(curve.is_finished for curve in seeds):
     label = f'{look.label} (unfinished)'
   else:
     label = look.label
   steps, mean, std, count = learning_curves.over_seeds(seeds)
   is_whole = count == len(seeds)
+  stride = max(int(is_whole.sum()) // _NUM_MARKERS, 1)
   plotting.curve(
     axes,
     steps[is_whole],
     mean[is_whole],
     std[is_whole] if len(seeds) > 1 else None,
-    plotting.Style(label, look.color, '', look.linestyle),
+    plotting.Style(label, look.color, look.marker, look.linestyle),
+    linewidth=1.4 + 1.2 * (1 - number / max(count_all - 1, 1)),
+    markevery=(number * stride // count_all, stride),
   )
   if not is_whole.all():
     # From the last point that all of them have.
     rest = np.maximum.accumulate(~is_whole)
     rest[max(int(np.argmax(rest)) - 1, 0)] = True
     axes.plot(steps[rest], mean[rest], color=look.color, linestyle=':')
-
-
-def _legend(figure: Any, axes: Any) -> None:
-  """A legend below, of as many columns as the figure is wide enough for."""
-  handles, labels = axes.get_legend_handles_labels()
-  for num_columns in range(len(labels), 0, -1):
-    legend = figure.legend(
-      handles,
-      labels,
-      loc='outside lower center',
-      ncols=num_columns,
-      columnspacing=1.6,
-      handlelength=2.4,
-    )
-    if num_columns == 1 or (
-      legend.get_window_extent().width <= figure.bbox.width
-    ):
-      return
-    legend.remove()

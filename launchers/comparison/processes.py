@@ -11,13 +11,12 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-import tqdm
-
 from acme_metarl.launchers.comparison import (
   job_making,
   origin,
   stored_runs,
 )
+from acme_metarl.launchers.runs import progress as progress_lib
 from acme_metarl.launchers.runs import stopping, tables
 
 _POLL_SECONDS = 0.5
@@ -129,11 +128,7 @@ def execute(
   children: list[_Child] = []
   shares = _share_cores(min(num_parallel, len(jobs)))
   stop = stopping.StopRequest()
-  interval = 0.5 if sys.stderr.isatty() else 30.0
-  with (
-    stop.listening(),
-    _Progress(all_runs, interval) as progress,
-  ):
+  with stop.listening(), _Progress(all_runs) as progress:
     try:
       while (waiting and not stop) or children:
         while waiting and not stop and shares:
@@ -208,16 +203,13 @@ def _tail(path: pathlib.Path, num_lines: int = 6) -> str:
 class _Progress:
   """A bar over the iterations of all runs, read from their tables."""
 
-  def __init__(self, runs: Sequence[stored_runs.Run], interval: float):
+  def __init__(self, runs: Sequence[stored_runs.Run]):
     self._runs = runs
     done = self._done()
-    self._bar = tqdm.tqdm(
-      total=sum(run.config.num_iterations for run in runs),
+    self._bar = progress_lib.bar(
+      sum(run.config.num_iterations for run in runs),
       initial=done,
       unit='it',
-      mininterval=interval,
-      maxinterval=interval,
-      dynamic_ncols=True,
       # Runs are of different lengths; the mean says more than the last one.
       smoothing=0,
       desc=f'{len(runs)} runs',

@@ -217,7 +217,7 @@ def check_stored(run: Run) -> None:
   if different:
     raise ValueError(
       f'another run is stored in {str(run.directory)!r}: {different}. Ask for '
-      'that one, move it away, or use another --output.'
+      'that one, move it away, or use another --logdir.'
     )
   if run.is_finished or checkpoint_of(run.directory) is not None:
     return

@@ -16,7 +16,7 @@ class Config:
   """What is compared, and how.
 
   Attributes:
-    output: directory of runs, tables and figures.
+    logdir: directory of runs, tables and figures.
     environments: task distributions, those of --environment of a single run.
     algorithms: presets, or variants of them, PRESET:FIELD=VALUE:FIELD=VALUE.
     seeds: seeds of each algorithm.
@@ -33,12 +33,12 @@ class Config:
       from it; by default it is all there is.
     reference: algorithm that the table compares the others with, seed by seed;
       promp by default, or else the first one.
-    num_final_evaluations: the final return of a run is the mean of so many
-      evaluations.
-    confidence: of the intervals over seeds, in (0, 1).
+    num_final_evaluations: how many of a run's last evaluations its final return
+      is the mean of.
+    confidence: how likely an interval over seeds holds the mean, in (0, 1).
   """
 
-  output: str = 'results/compare'
+  logdir: str = 'results/compare'
   environments: tuple[str, ...] = ('navigation_2d',)
   algorithms: tuple[str, ...] = (
     'trpo_maml',

@@ -25,6 +25,7 @@ from acme_metarl.launchers.runs import (
   checkpointing,
   host_devices,
   loop,
+  progress,
   tables,
 )
 from acme_metarl.launchers.runs import config as run_config
@@ -70,9 +71,9 @@ def run(shared: shared_lib.Shared, stop: threading.Event) -> None:
     records = stack.enter_context(
       contextlib.closing(run_records.RunRecords(plan, options.use_tensorboard))
     )
-    progress = stack.enter_context(
+    shown = stack.enter_context(
       contextlib.closing(
-        tables.Progress(config.num_iterations, trainer.iteration)
+        progress.Progress(config.num_iterations, trainer.iteration)
       )
     )
 
@@ -83,7 +84,7 @@ def run(shared: shared_lib.Shared, stop: threading.Event) -> None:
         request.environment_steps,
         request.wall_seconds,
       )
-      progress.say_evaluation(request.iteration, [played])
+      shown.say_evaluation(request.iteration, [played])
 
     desk = evaluations.Evaluations(write_evaluation)
     trainer.ask_for_evaluation = lambda params: desk.request(
@@ -100,7 +101,7 @@ def run(shared: shared_lib.Shared, stop: threading.Event) -> None:
       'report_evaluation': desk.report,
     }
     with serving.serve(functions, shared.port('learner'), options.local_only):
-      loop.run(trainer, [records], progress, stop.is_set)
+      loop.run(trainer, [records], shown, stop.is_set)
       if config.eval_every:
         desk.wait(stop.is_set)
         records.draw()

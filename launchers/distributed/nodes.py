@@ -5,6 +5,7 @@ actors and the evaluator need little more of it than to watch over a child.
 """
 
 from collections.abc import Callable
+import logging
 import threading
 import traceback
 
@@ -27,6 +28,8 @@ def run(
     body: given what is shared, and an event that asks it to stop.
     shared: what every node is told.
   """
+  # Else JAX tells about every kind of device that is not there.
+  logging.getLogger('jax').setLevel(logging.WARNING)
   stop = lp.stop_event()
   if shared.session.is_asked_to_stop():
     stop.set()

@@ -103,7 +103,7 @@ class Config:
 
   Attributes:
     num_episodes: episodes to play.
-    seed: of environment and agent.
+    seed: seed of environment and agent.
   """
 
   num_episodes: int = 400

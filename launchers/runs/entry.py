@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 import logging as python_logging
+import re
 import sys
 from typing import Any
 
@@ -11,6 +12,32 @@ from acme_metarl.launchers.runs import config_flags, mistakes, outputs
 
 # Whose flags, which are the process's, every main takes too.
 _OTHERS = ('absl.logging', 'launchpad')
+# What flags were called in 0.1, where a main has the new one and not the old;
+# these names go with 0.3.
+_OLD_NAMES = {
+  'output': 'logdir',
+  'estimators': 'evaluators',
+  'compositional_estimators': 'compositional_evaluators',
+  'ablation_estimator': 'ablation_evaluator',
+  'outer': 'outer_evaluator',
+}
+_FLAG = re.compile(r'--?(\w+)(=.*)?', re.DOTALL)
+
+
+def _renamed(
+  arguments: Sequence[str], values: flags.FlagValues, launcher: str
+) -> list[str]:
+  """The command line with the names that flags have now."""
+  renamed = []
+  for argument in arguments:
+    match = _FLAG.fullmatch(argument)
+    old = match.group(1) if match else ''
+    new = _OLD_NAMES.get(old, '')
+    if old not in values and new in values:
+      print(f'{launcher}: --{old} is called --{new} now.', file=sys.stderr)
+      argument = f'--{new}{match.group(2) or ""}'
+    renamed.append(argument)
+  return renamed
 
 
 def main(
@@ -55,6 +82,7 @@ def main(
   python_logging.getLogger('jax').setLevel(python_logging.WARNING)
   try:
     arguments = sys.argv[1:] if argv is None else argv
+    arguments = _renamed(arguments, values, launcher)
     rest, overrides = config_flags.split([launcher, *arguments])
     _, *positional = values(rest)
     if values['help'].value:

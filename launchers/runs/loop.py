@@ -11,9 +11,9 @@ from acme_metarl.launchers.runs import (
   checkpointing,
   outputs,
   played,
+  progress,
   records,
   stopping,
-  tables,
 )
 from acme_metarl.launchers.runs import config as run_config
 
@@ -91,13 +91,16 @@ def train(
       for plan in plans
     ]
     num_iterations = plans[0].config.num_iterations
-    progress = stack.enter_context(
-      contextlib.closing(tables.Progress(num_iterations, trainer.iteration))
+    shown = stack.enter_context(
+      contextlib.closing(progress.Progress(num_iterations, trainer.iteration))
     )
-    stop = stack.enter_context(stopping.StopRequest().listening())
-    run(trainer, members, progress, lambda: bool(stop))
+    # While it compiles there is nothing to save, and Python hears no signals.
+    stop = stack.enter_context(
+      stopping.StopRequest(lambda: shown.is_compiling).listening()
+    )
+    run(trainer, members, shown, lambda: bool(stop))
     if stop:
-      progress.say(
+      shown.say(
         f'Stopped by {stop.signal_name} after iteration {trainer.iteration}, '
         'and saved; --resume goes on from here.'
       )
@@ -107,7 +110,7 @@ def train(
 def run(
   trainer: Trainer,
   members: Sequence[records.RunRecords],
-  progress: tables.Progress,
+  shown: progress.Progress,
   should_stop: Callable[[], bool],
 ) -> None:
   """Iterates until the end, or until asked to stop; then saves.
@@ -120,7 +123,7 @@ def run(
   Args:
     trainer: what is trained.
     members: what each of the runs keeps.
-    progress: shows how far they are.
+    shown: says how far they are.
     should_stop: asked between iterations.
   """
   config, first = members[0].config, members[0]
@@ -146,7 +149,7 @@ def run(
         member.write_evaluation(
           of_member, iteration, member.environment_steps, member.wall_seconds
         )
-    progress.say_evaluation(iteration, evaluations)
+    shown.say_evaluation(iteration, evaluations)
 
   def iterate():
     evaluate_if_due()
@@ -157,7 +160,7 @@ def run(
       for member, of_member in zip(members, rows, strict=True):
         for row in of_member:
           member.write(row)
-      progress.advance(rows[0][-1], len(rows[0]))
+      shown.advance(rows[0][-1], len(rows[0]))
       evaluate_if_due()
       if _is_due(config.checkpoint_every, config, trainer.iteration):
         save()

@@ -2,40 +2,39 @@
 
 from collections.abc import Callable, Sequence
 import pathlib
+import textwrap
 from typing import Any
 
 import numpy as np
-import tqdm
 
-from acme_metarl.launchers.runs import outputs, plotting
+from acme_metarl.launchers.runs import outputs, plotting, progress
 from acme_metarl.launchers.studies import study
 from acme_metarl.studies import derivative_accuracy, meta_gradient_bias
 
 # Half of the time to compile on a CPU, and no slower code.
 COMPILER_OPTIONS = {'xla_backend_optimization_level': 1}
 
-# On-policy, estimators share derivatives sample by sample.
-SAME_GRADIENT = 'all but IS coincide'
-SAME_HESSIAN = 'doubly robust, second and\nthird order coincide'
+# What the bands around correlations are.
+BAND = 'bands: ± standard error over MDPs'
 
 Row = dict[str, Any]
 Measured = tuple[meta_gradient_bias.Case, meta_gradient_bias.Measurement]
 
 
-def estimators(names: Sequence[str]) -> tuple[str, ...]:
-  """Returns the names, each once, if they are estimators.
+def evaluators(names: Sequence[str]) -> tuple[str, ...]:
+  """Returns the names, each once, if they are evaluators.
 
   Raises:
     ValueError: with a sentence for the user, if there are none or others.
   """
   if not names:
     raise ValueError(
-      'estimators is empty; choose from '
+      'evaluators is empty; choose from '
       f'{", ".join(meta_gradient_bias.ESTIMATORS)}.'
     )
   for name in names:
     if name == 'truncated_doubly_robust':
-      raise ValueError(f'estimators: {name} is not part of this study.')
+      raise ValueError(f'evaluators: {name} is not part of this study.')
     derivative_accuracy.make_evaluator(name)
   return tuple(dict.fromkeys(names))
 
@@ -58,7 +57,7 @@ def measure(
   """Measures cases with a progress bar; keeps the rows so far."""
   measured, rows = [], []
   total = sum(case.num_batches for case in cases)
-  with tqdm.tqdm(total=total, unit='batch', desc='compiling') as bar:
+  with progress.bar(total, unit='batch', desc='compiling') as bar:
     for case in cases:
       measured.append((case, measure_case(case, bar.update)))
       bar.set_description(f'{case.study}, {case.series}', refresh=False)
@@ -123,13 +122,47 @@ def note(axes: Any, text: str) -> None:
   )
 
 
+def note_coinciding(axes: Any, rows: Sequence[Row], derivative: str) -> None:
+  """Says which of the drawn evaluators share derivatives, sample by sample.
+
+  On-policy, that is; nothing is said where there are fewer than two.
+
+  Args:
+    axes: Matplotlib axes.
+    rows: that were drawn.
+    derivative: 'gradient', which all but importance sampling share, or
+      'hessian', which doubly robust and Taylor of order 2 and more share.
+  """
+  names = unique(rows, 'estimator')
+  if derivative == 'gradient':
+    same = [name for name in names if name != 'importance_sampling']
+  else:
+    orders = [name for name in names if name.startswith('taylor_')]
+    same = [name for name in orders if name != 'taylor_1']
+    same += [name for name in names if name == 'doubly_robust']
+  if len(same) < 2:
+    return
+  if len(same) == len(names):
+    note(axes, 'all coincide')
+  elif len(same) == len(names) - 1 and len(same) > 2:
+    (other,) = set(names) - set(same)
+    note(axes, f'all but {plotting.style(other).label} coincide')
+  else:
+    labels = [plotting.style(x).label for x in names if x in same]
+    # Lines end between names, not in them.
+    text = ', '.join(x.replace(' ', '\u00a0') for x in labels)
+    note(axes, '\n'.join(textwrap.wrap(f'{text} coincide', 30)))
+
+
 def binary_axis(axes: Any, rows: Sequence[Row], column: str) -> None:
   """Makes a logarithmic axis that names powers of four."""
   values = unique(rows, column)
   axes.set_xscale('log', base=2)
   ticks = [4**i for i in range(9) if min(values) <= 4**i <= max(values)]
-  if len(ticks) > 1:
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+  if len(ticks) < 2:
+    ticks = sorted(values)
+  axes.set_xticks(ticks, [str(tick) for tick in ticks])
+  axes.minorticks_off()
 
 
 def _noise(row: Row) -> float:
@@ -192,5 +225,5 @@ def bias_and_variance(
     else:
       unseen.append(name)
       axes.plot([], [], color=look.color, marker=look.marker, label=look.label)
-  axes.set_yscale('log')
+  plotting.log_y(axes)
   return unseen

@@ -19,14 +19,14 @@ class Config(study.RandomMDPs):
   """What is measured.
 
   Attributes:
-    estimators: estimators to compare; any of the default ones, or taylor_K for
+    evaluators: evaluators to compare; any of the default ones, or taylor_K for
       an order K.
     column: which parts are estimated: the inner gradients, their derivatives
       (hessian), the outer gradient, or all.
     num_trajectories: numbers of trajectories of each estimated part.
     num_inner_steps: numbers of inner steps.
     step_size: inner step size.
-    gae_lambda: of the advantage estimates, in [0, 1].
+    gae_lambda: λ of the advantage estimates (GAE), in [0, 1].
     critic_noise: error of the critic, in units of |V| / states.
     differentiable_critic: whether the critic of the rewards is differentiated
       by the intrinsic one.
@@ -35,7 +35,7 @@ class Config(study.RandomMDPs):
     num_mdps: random MDPs.
   """
 
-  estimators: tuple[str, ...] = intrinsic_reward.ESTIMATORS
+  evaluators: tuple[str, ...] = intrinsic_reward.ESTIMATORS
   column: Literal['inner', 'hessian', 'outer', 'all'] = 'hessian'
   num_trajectories: tuple[int, ...] = (16, 32, 64, 128, 256)
   num_inner_steps: tuple[int, ...] = (1, 2, 3, 4, 5)
@@ -69,7 +69,7 @@ class Config(study.RandomMDPs):
         'intrinsic_reward',
         f'{num_steps} inner steps',
         self.column,
-        bias_studies.estimators(self.estimators),
+        bias_studies.evaluators(self.evaluators),
         'num_trajectories',
         list(dict.fromkeys(self.num_trajectories)),
         settings,
@@ -83,7 +83,7 @@ def run(config: Config, directory: str | os.PathLike[str]) -> list[str]:
   directory = outputs.writable_directory(directory)
   measure = meta_gradient_bias.Measure(
     intrinsic_reward.make_estimate,
-    bias_studies.estimators(config.estimators),
+    bias_studies.evaluators(config.evaluators),
     config.setting,
     config.num_mdps,
     max(config.num_inner_steps),
@@ -114,14 +114,13 @@ def draw(rows: Sequence[bias_studies.Row], path: pathlib.Path) -> Any:
       if {row['off_policyness'] for row in own} == {0.0}:
         # One step needs no Hessian, only the gradient's own derivative.
         same = number == 1 or own[0]['hessian'] == meta_gradient_bias.EXACT
-        bias_studies.note(
-          panel,
-          bias_studies.SAME_GRADIENT if same else bias_studies.SAME_HESSIAN,
+        bias_studies.note_coinciding(
+          panel, own, 'gradient' if same else 'hessian'
         )
     low = min(axis.get_ylim()[0] for axis in axes)
     for panel in axes:
       panel.set_ylim(low, 1.03)
     axes[0].set_ylabel('correlation with the exact\nmeta-gradient')
-    plotting.shared_legend(figure, axes)
+    plotting.shared_legend(figure, axes, bias_studies.BAND)
     outputs.write_figure(path, figure)
     return figure

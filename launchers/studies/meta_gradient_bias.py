@@ -44,7 +44,7 @@ class Config(study.RandomMDPs):
 
   Attributes:
     studies: which studies to run.
-    estimators: estimators to compare; any of the default ones, or taylor_K for
+    evaluators: evaluators to compare; any of the default ones, or taylor_K for
       an order K.
     num_mdps: random MDPs.
     critic_noise: error of the critic, in units of |V| / states.
@@ -55,7 +55,7 @@ class Config(study.RandomMDPs):
     num_inner_steps: decomposition, off-policy study: inner steps.
     num_trials: decomposition: estimates on each MDP.
     num_reference_mdps: reference: random MDPs of ours.
-    compositional_estimators: compositional bias: estimators of the inner
+    compositional_evaluators: compositional bias: evaluators of the inner
       gradient. On-policy all but importance_sampling have the same gradient.
     num_compositional_trials: compositional bias: estimates on each MDP.
     compositional_num_trajectories: compositional bias: numbers of trajectories,
@@ -77,7 +77,7 @@ class Config(study.RandomMDPs):
   """
 
   studies: tuple[str, ...] = STUDIES
-  estimators: tuple[str, ...] = library.ESTIMATORS
+  evaluators: tuple[str, ...] = library.ESTIMATORS
   num_mdps: int = 10
   critic_noise: float = 1.0
   columns: tuple[str, ...] = library.COLUMNS
@@ -86,7 +86,7 @@ class Config(study.RandomMDPs):
   num_inner_steps: int = 1
   num_trials: int = 20
   num_reference_mdps: int = 200
-  compositional_estimators: tuple[str, ...] = (
+  compositional_evaluators: tuple[str, ...] = (
     'importance_sampling',
     'doubly_robust',
   )
@@ -134,7 +134,7 @@ class Config(study.RandomMDPs):
 
   def _decomposition(self) -> list[library.Case]:
     return library.decomposition(
-      bias_studies.estimators(self.estimators),
+      bias_studies.evaluators(self.evaluators),
       _unique(self.columns),
       _unique(self.num_trajectories),
       self.settings(
@@ -148,7 +148,7 @@ class Config(study.RandomMDPs):
     return [
       case._replace(study='reference')
       for case in library.decomposition(
-        [x for x in bias_studies.estimators(self.estimators) if x in known],
+        [x for x in bias_studies.evaluators(self.evaluators) if x in known],
         ('inner', 'hessian', 'all'),
         meta_gradient_bias_analysis.REFERENCE_NUM_TRAJECTORIES,
         library.Settings(),
@@ -165,7 +165,7 @@ class Config(study.RandomMDPs):
         'compositional',
         variable,
         'inner',
-        bias_studies.estimators(self.compositional_estimators),
+        bias_studies.evaluators(self.compositional_evaluators),
         variable,
         _unique(values),
         self.settings(**{**_BIAS_SETTINGS, **changes}),
@@ -177,7 +177,7 @@ class Config(study.RandomMDPs):
       'hessian',
       'estimated',
       'hessian',
-      bias_studies.estimators(self.estimators),
+      bias_studies.evaluators(self.evaluators),
       'num_inner_steps',
       _unique(self.hessian_inner_steps),
       self.settings(**_BIAS_SETTINGS),
@@ -204,7 +204,7 @@ class Config(study.RandomMDPs):
         'off_policy',
         column,
         column,
-        bias_studies.estimators(self.estimators),
+        bias_studies.evaluators(self.evaluators),
         'off_policyness',
         _unique(self.off_policyness),
         self.settings(

@@ -17,11 +17,7 @@ _TITLES = {
   'all': 'All three',
   'all_shared_data': 'All, inner data shared',
 }
-_COINCIDE = {
-  'inner': bias_studies.SAME_GRADIENT,
-  'hessian': bias_studies.SAME_HESSIAN,
-  'outer': bias_studies.SAME_GRADIENT,
-}
+_COINCIDE = {'inner': 'gradient', 'hessian': 'hessian', 'outer': 'gradient'}
 _RING = {
   'marker': 'o',
   'markersize': 8,
@@ -72,7 +68,7 @@ def decomposition(
       panel.set(xlabel=_TRAJECTORIES, ylim=(-0.06, 1.03))
       bias_studies.binary_axis(panel, own, 'num_trajectories')
       if column in _COINCIDE:
-        bias_studies.note(panel, _COINCIDE[column])
+        bias_studies.note_coinciding(panel, own, _COINCIDE[column])
     axes[0].set_ylabel('correlation with the exact\nmeta-gradient')
     if reference:
       # The underscore keeps it out of the shared legend.
@@ -81,7 +77,7 @@ def decomposition(
         [], [], label='_', linestyle='none', markeredgecolor='black', **_RING
       )
       panel.legend([ring], ["authors' code"], loc='upper left')
-    plotting.shared_legend(figure, axes)
+    plotting.shared_legend(figure, axes, bias_studies.BAND)
     outputs.write_figure(path, figure)
     return figure
 
@@ -139,10 +135,7 @@ def compositional(
         _guide(panel, x, start, -1, '$N^{-1}$ (bound)')
         _guide(panel, x, start, -2, '$N^{-2}$')
       elif variable == 'step_size':
-        panel.set_xscale('log')
-        ticks = [1, 2, 3, 5, 10]
-        panel.set_xticks(ticks, [str(tick) for tick in ticks])
-        panel.minorticks_off()
+        plotting.log_x(panel)
     axes[0].set_ylabel(_RATIO)
     plotting.shared_legend(figure, axes)
     outputs.write_figure(path, figure)
@@ -227,7 +220,9 @@ def _injected(axes: Any, rows: Sequence[bias_studies.Row]) -> None:
     color=plotting.GREY,
     fontsize=8,
   )
-  axes.set(xscale='log', yscale='log', xlabel='injected error $c$')
+  axes.set(xlabel='injected error $c$')
+  plotting.log_x(axes)
+  plotting.log_y(axes)
   axes.set_ylabel('squared bias')
   axes.legend(loc='upper left', handlelength=1.6)
 
@@ -259,7 +254,7 @@ def off_policy(
       xlabel=r'off-policyness $\varepsilon$',
       ylabel=_RATIO,
     )
-    plotting.shared_legend(figure, axes)
+    plotting.shared_legend(figure, axes, bias_studies.BAND)
     outputs.write_figure(path, figure)
     return figure
 

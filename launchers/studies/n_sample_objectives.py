@@ -10,9 +10,8 @@ from typing import Any
 
 import jax
 import numpy as np
-import tqdm
 
-from acme_metarl.launchers.runs import outputs
+from acme_metarl.launchers.runs import outputs, progress
 from acme_metarl.launchers.studies import n_sample_objectives_figure, study
 from acme_metarl.studies import n_sample_toy as toy
 from acme_metarl.studies import power_laws
@@ -113,7 +112,7 @@ def _measure_all(config: Config) -> dict[str, Any]:
   key = jax.random.PRNGKey(config.seed)
   moments, optimisation = [], []
   total = len(config.names) * (len(config.sizes) + 1)
-  with tqdm.tqdm(total=total, unit='point', desc='compiling') as bar:
+  with progress.bar(total, unit='point', desc='compiling') as bar:
     for name in config.names:
       # The same stream whichever other estimators are in the study.
       own_key = jax.random.fold_in(key, toy.ESTIMATORS.index(name))

@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-import tqdm
 
-from acme_metarl.launchers.runs import outputs
+from acme_metarl.launchers.runs import outputs, progress
 from acme_metarl.launchers.studies import (
   bias_studies,
   prisoners_dilemma_figure,
@@ -64,12 +63,12 @@ class Config(study.Seeded):
   """What is compared.
 
   Attributes:
-    conditions: conditions to compare, see the main.
-    estimators: estimators of on_policy and off_policy; any of the default ones,
+    conditions: conditions to compare; --help describes them above.
+    evaluators: evaluators of on_policy and off_policy; any of the default ones,
       or taylor_K for an order K.
-    ablation_estimator: estimator of the inexact half in hessian_exact and
+    ablation_evaluator: evaluator of the inexact half in hessian_exact and
       value_exact.
-    outer: estimator of the gradient after the look-ahead.
+    outer_evaluator: evaluator of the gradient after the look-ahead.
     num_lookaheads: learning steps of the opponent; every condition runs with
       each number.
     num_updates: updates of a run.
@@ -82,19 +81,19 @@ class Config(study.Seeded):
     discount: discount factor per round.
     num_rollouts: games per batch.
     replay_size: past games in the buffer of off_policy.
-    inner_step_size: of gradient ascent, inside.
-    outer_step_size: of Adam on the policies.
-    critic_step_size: of Adam on the critics.
+    inner_step_size: step size of gradient ascent in the look-ahead.
+    outer_step_size: step size of Adam on the policies.
+    critic_step_size: step size of Adam on the critics.
     initial_scale: spread of the initial logits.
     chunk_size: games differentiated at a time.
   """
 
   conditions: tuple[str, ...] = CONDITIONS
-  estimators: tuple[str, ...] = tuple(
+  evaluators: tuple[str, ...] = tuple(
     x for x in opponent_shaping.SOURCES if x != opponent_shaping.EXACT
   )
-  ablation_estimator: str = 'dice_with_baseline'
-  outer: str = _DEFAULTS.outer
+  ablation_evaluator: str = 'dice_with_baseline'
+  outer_evaluator: str = _DEFAULTS.outer
   num_lookaheads: tuple[int, ...] = (1,)
   num_updates: int = 500
   num_seeds: int = 10
@@ -120,11 +119,11 @@ class Config(study.Seeded):
       )
     if not self.num_lookaheads:
       raise ValueError('num_lookaheads is empty; give at least one number.')
-    for name in (*self.estimators, self.ablation_estimator):
+    for name in (*self.evaluators, self.ablation_evaluator):
       opponent_shaping.make_evaluator(name)
     if not self.all_conditions:
       raise ValueError(
-        'estimators is empty, and on_policy and off_policy need one.'
+        'evaluators is empty, and on_policy and off_policy need one.'
       )
     _ = self.game  # Refuses what there is not.
 
@@ -154,9 +153,9 @@ class Config(study.Seeded):
 
   def _estimators_of(self, condition: str) -> Iterator[str]:
     if condition in ('on_policy', 'off_policy'):
-      yield from dict.fromkeys(self.estimators)
+      yield from dict.fromkeys(self.evaluators)
     elif condition in ('hessian_exact', 'value_exact'):
-      yield self.ablation_estimator
+      yield self.ablation_evaluator
     else:
       yield ''
 
@@ -174,7 +173,7 @@ class Config(study.Seeded):
       | {
         'inner': exact if name == 'value_exact' else estimator or exact,
         'hessian': {'hessian_exact': exact, 'value_exact': estimator}.get(name),
-        'outer': exact if name == 'exact' else self.outer,
+        'outer': exact if name == 'exact' else self.outer_evaluator,
         'num_lookaheads': num_lookaheads,
         'replay_size': self.replay_size if name == 'off_policy' else 0,
       }
@@ -200,8 +199,8 @@ def _run_all(config: Config, directory: pathlib.Path) -> dict[str, Any]:
   rows = []
   conditions = config.all_conditions
   per_condition = config.num_updates + config.num_shared_updates
-  with tqdm.tqdm(
-    total=len(conditions) * per_condition, unit='update', smoothing=0.1
+  with progress.bar(
+    len(conditions) * per_condition, unit='update', smoothing=0.1
   ) as bar:
     for condition in conditions:
       bar.set_description(condition.label, refresh=True)

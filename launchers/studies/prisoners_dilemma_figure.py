@@ -9,12 +9,13 @@ import numpy as np
 from acme_metarl.launchers.runs import outputs, plotting
 from acme_metarl.launchers.studies import bias_studies
 
+# Colours of conditions are not those of evaluators beside them.
 _LOOKS = {
   'exact': plotting.Style('Exact', plotting.GREEN, 'o'),
-  'inner_exact': plotting.Style('Look-ahead exact', plotting.GREEN, 'D', '--'),
-  'hessian_exact': plotting.Style('Only Hessian exact', plotting.BLUE, 's'),
+  'inner_exact': plotting.Style('Look-ahead exact', plotting.WINE, 'D', '--'),
+  'hessian_exact': plotting.Style('Only Hessian exact', plotting.SAND, 's'),
   'value_exact': plotting.Style(
-    'Only look-ahead step exact', plotting.PURPLE, '^'
+    'Only look-ahead step exact', plotting.INDIGO, '^'
   ),
   'importance_sampling': plotting.Style('DiCE', plotting.GREY, 's'),
   'dice_with_baseline': plotting.Style(
@@ -44,7 +45,9 @@ def draw(rows: Sequence[bias_studies.Row], path: pathlib.Path) -> Any:
     else:
       _draw_steps(axes, rows, steps)
     axes[0].set_ylabel('payoff per round')
-    plotting.shared_legend(figure, axes)
+    plotting.shared_legend(
+      figure, axes, 'bands: ± standard deviation over seeds'
+    )
     outputs.write_figure(path, figure)
     return figure
 

@@ -64,10 +64,10 @@ class _Output:
   """Where results go.
 
   Attributes:
-    output: directory for results and figures.
+    logdir: directory for results and figures.
   """
 
-  output: str
+  logdir: str
 
 
 def at_least(config: Any, least: int, *names: str) -> None:
@@ -108,7 +108,7 @@ def main(
   config: Any,
   run: Callable[[Any, str | os.PathLike[str]], list[str]],
   argv: Sequence[str] | None = None,
-  output: str = '',
+  logdir: str = '',
 ) -> None:
   """Makes a study as flags ask for it, or ends with one sentence.
 
@@ -119,9 +119,9 @@ def main(
     run: given settings and a directory, makes the study there and returns the
       names of the files.
     argv: flags; those of this process by default.
-    output: the directory by default, `results/NAME` if not given.
+    logdir: the directory by default, `results/NAME` if not given.
   """
-  defaults = config, _Output(output or f'results/{name}')
+  defaults = config, _Output(logdir or f'results/{name}')
 
   def define(values):
     for one in defaults:
@@ -131,7 +131,7 @@ def main(
     for field in overrides:
       raise ValueError(f'--config.{field}: a study has no such flags.')
     settings, where = (dataclass_flags.read(x, values) for x in defaults)
-    directory = outputs.writable_directory(where.output)
+    directory = outputs.writable_directory(where.logdir)
     try:
       *names, last = run(settings, directory)
     except OSError as error:
@@ -139,6 +139,7 @@ def main(
         f'{name}: cannot write to {str(directory)!r} ({error.strerror}); what '
         'was saved before is still there.'
       )
-    print(f'Wrote {", ".join(names)} and {last} to {directory}.')
+    written = f'{", ".join(names)} and {last}' if names else last
+    print(f'Wrote {written} to {directory}.')
 
   entry.main(name, doc, define, make, argv)

@@ -10,9 +10,8 @@ import pathlib
 from typing import Any
 
 import jax
-import tqdm
 
-from acme_metarl.launchers.runs import outputs, plotting
+from acme_metarl.launchers.runs import outputs, plotting, progress
 from acme_metarl.launchers.studies import study
 from acme_metarl.studies import derivative_accuracy
 
@@ -31,7 +30,7 @@ class Config(study.RandomMDPs):
       out.
     panel_epsilon: panel (c): distance of the policies, in [0, 1).
     num_trials: random MDPs, the same ones at every point.
-    estimators: estimators to compare; any of the default ones, log_likelihood,
+    evaluators: evaluators to compare; any of the default ones, log_likelihood,
       or taylor_K for an order K.
   """
 
@@ -40,7 +39,7 @@ class Config(study.RandomMDPs):
   num_trajectories: tuple[int, ...] = (10, 30, 100, 300, 1000, 3000)
   panel_epsilon: float = 0.5
   num_trials: int = 10
-  estimators: tuple[str, ...] = derivative_accuracy.ESTIMATORS
+  evaluators: tuple[str, ...] = derivative_accuracy.ESTIMATORS
 
   def __post_init__(self):
     super().__post_init__()
@@ -48,7 +47,12 @@ class Config(study.RandomMDPs):
       raise ValueError(
         'epsilons and num_trajectories are both empty; give at least one.'
       )
-    derivative_accuracy.check(self.points, self.num_trials, self.estimators)
+    if not self.evaluators:
+      raise ValueError(
+        'evaluators is empty; choose from '
+        f'{", ".join(derivative_accuracy.ESTIMATORS)}.'
+      )
+    derivative_accuracy.check(self.points, self.num_trials, self.evaluators)
 
   @property
   def points(self) -> tuple[derivative_accuracy.Point, ...]:
@@ -77,9 +81,9 @@ def run(config: Config, directory: str | os.PathLike[str]) -> list[str]:
 def _measure(config: Config, directory: pathlib.Path) -> list[_Row]:
   """Measures all points with a progress bar; returns their rows."""
   rows = []
-  estimators = tuple(dict.fromkeys(config.estimators))
-  with tqdm.tqdm(
-    total=len(config.points) * config.num_trials, unit='MDP', desc='compiling'
+  estimators = tuple(dict.fromkeys(config.evaluators))
+  with progress.bar(
+    len(config.points) * config.num_trials, unit='MDP', desc='compiling'
   ) as bar:
 
     def on_trial(point):
@@ -126,7 +130,7 @@ def draw(config: Config, rows: Sequence[_Row], path: pathlib.Path) -> Any:
     axes[1].set_title(f'(b)  Hessian, {number}')
     axes[2].set_title(f'(c)  Hessian, {epsilon}')
     axes[0].set_ylabel('correlation with exact derivative')
-    plotting.shared_legend(figure, axes)
+    plotting.shared_legend(figure, axes, 'bands: ± standard error over MDPs')
     outputs.write_figure(path, figure)
     return figure
 
@@ -138,7 +142,7 @@ def _draw_panel(
   if not rows:
     plotting.say_empty(axes, 'left out')
     return
-  for i, estimator in enumerate(dict.fromkeys(config.estimators)):
+  for i, estimator in enumerate(dict.fromkeys(config.evaluators)):
     own = [row for row in rows if row['estimator'] == estimator]
     plotting.curve(
       axes,

@@ -18,7 +18,7 @@ def test_measures(tmp_path, run_launcher):
     '--num_tasks=2',
     '--num_rollouts=3',
     '--horizon=5',
-    f'--output={tmp_path}',
+    f'--logdir={tmp_path}',
   )
   rows = json.loads((tmp_path / 'results.json').read_text())['rows']
   for number in (1, 2):

@@ -58,7 +58,7 @@ def test_regenerates_committed_results(tmp_path, compare, refused):
     log = output / 'runs' / 'navigation_2d' / name / 'seed_0' / 'output.log'
     assert log.read_text().count('Training in') == count
   # A part of it: one of the seeds, the first two of the iterations.
-  report = ['--output=results/compare_smoke', '--only_report']
+  report = ['--logdir=results/compare_smoke', '--only_report']
   only = compare(*report, '--algorithms=promp_taypo2', '--seeds=1')
   assert only.count('PROMP-TayPO-2 | 1 ') == 1
   compare(*report, '--num_iterations=2')
@@ -157,7 +157,7 @@ _MISTAKES = {
   '--confidence=1': 'need a number in (0, 1)',
   '--reference=vpg_maml': "'vpg_maml' is not among the algorithms",
   '--config.foo=1': 'no such field',
-  '--output=file/below': 'cannot write to the output directory',
+  '--logdir=file/below': 'cannot write to the output directory',
   '--only_report': 'there is no run in',
   '--config_file=x': 'a comparison has one of its own for each run',
   '--seeds=1 --num_seeds=2': 'give one of them',
@@ -181,6 +181,6 @@ def test_a_report_of_tables_is_not_of_a_part_of_them(tmp_path, refused):
   for name in ('curves.csv', 'final_returns.csv', 'versions.json'):
     (tmp_path / name).write_bytes((_COMMITTED / name).read_bytes())
   message = refused(
-    'compare', f'--output={tmp_path}', '--only_report', '--seeds=0'
+    'compare', f'--logdir={tmp_path}', '--only_report', '--seeds=0'
   )
   assert message.startswith('--seeds: no runs are stored in ')

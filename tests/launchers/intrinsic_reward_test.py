@@ -16,8 +16,8 @@ def folder(tmp_path_factory, call_main):
   folder = tmp_path_factory.mktemp('study') / 'here'
   _, err = call_main(
     _NAME,
-    f'--output={folder}',
-    '--estimators=doubly_robust,log_likelihood',
+    f'--logdir={folder}',
+    '--evaluators=doubly_robust,log_likelihood',
     '--num_mdps=2',
     '--num_states=3',
     '--num_actions=2',
@@ -70,16 +70,26 @@ def test_the_figure_has_a_panel_a_number_of_steps(folder, tmp_path):
       ]
       np.testing.assert_array_equal(line.get_data(), [[8, 64], own])
   notes = [text.get_text() for axes in figure.axes for text in axes.texts]
-  assert notes == [
-    'all but IS coincide',
-    'doubly robust, second and\nthird order coincide',
-  ]
+  # Of two steps' Hessians only one that is shared was drawn.
+  assert notes == ['all coincide']
+
+
+def test_the_legend_fits_a_single_panel(folder, tmp_path):
+  rows = json.loads((folder / 'results.json').read_text())
+  own = [row for row in rows if row['num_inner_steps'] == 1]
+  figure = intrinsic_reward.draw(own, tmp_path / 'figure.png')
+  (legend,) = figure.legends
+  texts = [text.get_text() for text in legend.get_texts()]
+  assert texts[-1] == 'bands: ± standard error over MDPs'
+  figure.draw_without_rendering()
+  box = legend.get_window_extent()
+  assert 0 <= box.x0 and box.x1 <= figure.bbox.width
 
 
 _MISTAKES = {
   '--num_inner_steps=0,1': 'num_inner_steps is 0; it needs to be at least 1.',
   '--num_trajectories=': 'There is nothing to measure: a list is empty.',
-  '--estimators=lvc': "Unknown estimator 'lvc'; choose from",
+  '--evaluators=lvc': "Unknown evaluator 'lvc'; choose from",
   '--gae_lambda=2': 'lambda_ is 2.0; it needs to be in [0, 1].',
   '--column=middle': 'flag --column=middle: need one of inner, hessian, outer',
   '--num_mdps=0': 'num_mdps is 0; it needs to be at least 1.',

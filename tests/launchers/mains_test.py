@@ -11,7 +11,7 @@ from acme_metarl import launchers
 _NAMES = sorted(
   path.stem
   for path in pathlib.Path(launchers.__file__).parent.glob('*.py')
-  if path.stem != '__init__'
+  if not path.stem.startswith('_')
 )
 # Those that need no agent.
 _STUDIES = (

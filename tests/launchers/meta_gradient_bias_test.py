@@ -16,9 +16,9 @@ def folder(tmp_path_factory, call_main):
   folder = tmp_path_factory.mktemp('results') / 'bias'
   out, err = call_main(
     _NAME,
-    f'--output={folder}',
-    '--estimators=doubly_robust,taylor_1',
-    '--compositional_estimators=doubly_robust',
+    f'--logdir={folder}',
+    '--evaluators=doubly_robust,taylor_1',
+    '--compositional_evaluators=doubly_robust',
     '--num_mdps=3',
     '--num_reference_mdps=20',
     '--num_states=3',
@@ -139,7 +139,8 @@ def test_correlations_are_drawn_by_column(folder, tmp_path):
   (legend,) = figure.legends
   assert [text.get_text() for text in legend.get_texts()] == [
     'Doubly robust',
-    'First order',
+    'Taylor, order 1',
+    'bands: ± standard error over MDPs',
   ]
 
 
@@ -203,8 +204,8 @@ _MISTAKES = {
   '--studies=composition': "studies has 'composition'; choose from",
   '--studies=': 'studies is empty; choose from',
   '--columns=middle': "Unknown column 'middle'; choose from inner",
-  '--estimators=lvc': "Unknown estimator 'lvc'; choose from",
-  '--estimators=': 'estimators is empty; choose from',
+  '--evaluators=lvc': "Unknown evaluator 'lvc'; choose from",
+  '--evaluators=': 'evaluators is empty; choose from',
   '--num_trajectories=4,x': 'flag --num_trajectories=4,x: need whole',
   '--num_trajectories=0': 'num_trajectories is 0; it needs to be at least 1',
   '--off_policyness=1': 'off_policyness is 1.0; it needs to be in [0, 1)',

@@ -28,7 +28,7 @@ def made(tmp_path_factory, call_main):
     '--num_runs=30',
     '--optimisation_num_samples=5',
     '--estimators=linearised_score_function,path_wise',
-    f'--output={directory}',
+    f'--logdir={directory}',
   )
   return directory, *printed
 
@@ -123,7 +123,7 @@ _MISTAKES = {
   '--num_replications=3': 'num_replications is 3',
   '--scale=0': 'scale is 0.0; it needs to be positive',
   '--num_runs=0': 'num_runs is 0; it needs to be at least 1',
-  '--output=/dev/null/inside': 'cannot write to',
+  '--logdir=/dev/null/inside': 'cannot write to',
 }
 
 

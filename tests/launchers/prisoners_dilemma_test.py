@@ -20,7 +20,7 @@ def test_writes_results_table_and_figure(tmp_path, call_main):
   out, err = call_main(
     _NAME,
     '--conditions=exact,off_policy',
-    '--estimators=doubly_robust',
+    '--evaluators=doubly_robust',
     '--num_updates=30',
     '--num_seeds=2',
     '--num_shared_updates=5',
@@ -28,7 +28,7 @@ def test_writes_results_table_and_figure(tmp_path, call_main):
     '--num_rollouts=4',
     '--replay_size=16',
     '--report_at=10,300',
-    f'--output={directory}',
+    f'--logdir={directory}',
   )
   assert str(directory) in out
   assert '70/70' in err  # Progress: updates of both conditions.
@@ -67,10 +67,10 @@ def test_writes_results_table_and_figure(tmp_path, call_main):
 _MISTAKES = {
   '--conditions=exact,on': "conditions has 'on'; choose from exact, ",
   '--conditions=': 'conditions is empty',
-  '--estimators=lola': "Unknown estimator 'lola'",
-  '--estimators= --conditions=on_policy': 'estimators is empty',
-  '--ablation_estimator=lola': "Unknown estimator 'lola'",
-  '--outer=lola': "Unknown estimator 'lola'",
+  '--evaluators=lola': "Unknown evaluator 'lola'",
+  '--evaluators= --conditions=on_policy': 'evaluators is empty',
+  '--ablation_estimator=lola': "Unknown evaluator 'lola'",
+  '--outer_evaluator=lola': "Unknown evaluator 'lola'",
   '--num_lookaheads=1,two': 'flag --num_lookaheads=1,two: need whole',
   '--num_lookaheads=0': 'num_lookaheads is 0',
   '--num_lookaheads=': 'num_lookaheads is empty',
@@ -90,7 +90,7 @@ def test_mistakes_end_with_a_sentence(refused, mistake):
 
 def test_every_condition_learns_as_it_says():
   config = prisoners_dilemma.Config(
-    estimators=('taylor_1', 'taylor_2'),
+    evaluators=('taylor_1', 'taylor_2'),
     num_lookaheads=(2, 1, 2),
     critic_step_size=0.7,
   )
@@ -110,7 +110,7 @@ def test_every_condition_learns_as_it_says():
     0
   ] * 2
   sources = [(c.config.inner, c.config.hessian, c.config.outer) for c in own]
-  outer = config.outer
+  outer = config.outer_evaluator
   assert sources[:8] == [
     ('exact', None, 'exact'),
     ('exact', None, outer),
@@ -158,7 +158,7 @@ def test_the_figure_shows_the_conditions(tmp_path):
     exact, own = axes.lines[:2]
     assert exact.get_ydata()[-1] == -1.0
     assert own.get_ydata()[-1] == last
-    assert own.get_label() == 'Second order'
+    assert own.get_label() == 'Taylor, order 2'
     box = axes.collections[1].get_paths()[0].get_extents()
     assert (box.y0, box.y1) == pytest.approx((-1.6, last + 0.1))
   assert [text.get_text() for text in partly.texts] == ['left out']
@@ -167,7 +167,19 @@ def test_the_figure_shows_the_conditions(tmp_path):
   faces = [c.lines[0].get_markerfacecolor() for c in accuracies.containers]
   assert faces[0] == 'white' and faces[1] != 'white'
   labels = [x.get_text() for x in accuracies.get_yticklabels()]
-  assert labels == ['Second order']
+  assert labels == ['Taylor, order 2']
+
+
+def test_a_colour_has_one_meaning():
+  config = prisoners_dilemma.Config()
+  looks = {
+    prisoners_dilemma_figure._look(
+      {'condition': x.name, 'estimator': x.estimator}
+    )
+    for x in config.all_conditions
+  }
+  assert len(looks) == 11
+  assert len({look.color for look in looks}) == len(looks)
 
 
 def test_several_numbers_of_look_aheads_have_a_panel_each(tmp_path):

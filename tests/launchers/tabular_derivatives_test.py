@@ -15,7 +15,7 @@ _SMALL = (
   '--num_states=3',
   '--num_actions=2',
   '--horizon=4',
-  '--estimators=doubly_robust,taylor_2',
+  '--evaluators=doubly_robust,taylor_2',
 )
 _COLUMNS = [
   'estimator',
@@ -39,7 +39,7 @@ def test_writes_rows_table_and_figure(tmp_path, call_main):
     '--num_trajectories=10,40',
     '--panel_epsilon=.5',
     '--num_trials=3',
-    f'--output={directory}',
+    f'--logdir={directory}',
   )
   assert sorted(os.listdir(directory)) == [
     'figure1.png',
@@ -85,7 +85,7 @@ def test_the_figure_shows_the_rows(tmp_path):
     panel_num_trajectories=40,
     num_trajectories=(10, 40),
     panel_epsilon=0.5,
-    estimators=('doubly_robust', 'taylor_2'),
+    evaluators=('doubly_robust', 'taylor_2'),
   )
   rows = [
     _row('doubly_robust', 0.0, 40, 0.9, 0.8),
@@ -116,7 +116,8 @@ def test_the_figure_shows_the_rows(tmp_path):
   (legend,) = figure.legends
   assert [text.get_text() for text in legend.get_texts()] == [
     'Doubly robust',
-    'Second order',
+    'Taylor, order 2',
+    'bands: ± standard error over MDPs',
   ]
 
 
@@ -126,7 +127,7 @@ def test_the_figure_shows_the_rows(tmp_path):
 def test_an_empty_list_leaves_panels_out(tmp_path, left_out, empty):
   config = tabular_derivatives.Config(
     **{'epsilons': (0.0,), 'num_trajectories': (5,), left_out: ()},
-    estimators=('taylor_1',),
+    evaluators=('taylor_1',),
     panel_num_trajectories=6,
   )
   ((epsilon, number),) = config.points
@@ -140,8 +141,8 @@ def test_an_empty_list_leaves_panels_out(tmp_path, left_out, empty):
 
 
 _MISTAKES = {
-  '--estimators=taylor_1,dr': 'choose from importance_sampling, doubly_robust',
-  '--estimators=': 'estimators is empty',
+  '--evaluators=taylor_1,dr': 'choose from importance_sampling, doubly_robust',
+  '--evaluators=': 'evaluators is empty',
   '--epsilons=0,1': 'epsilon is 1.0; it needs to be in [0, 1)',
   '--epsilons=-.1': 'epsilon is -0.1',
   '--epsilons=0,x': 'flag --epsilons=0,x: need numbers',
@@ -154,7 +155,7 @@ _MISTAKES = {
   '--discount=1': 'discount is 1.0',
   '--seed=-1': 'seed is -1',
   '--epsilons= --num_trajectories=': 'both empty',
-  '--output=/dev/null/x': "cannot write to the output directory '/dev/null/x'",
+  '--logdir=/dev/null/x': "cannot write to the output directory '/dev/null/x'",
   'stray': "unexpected argument 'stray'",
 }
 

@@ -35,7 +35,7 @@ def make_evaluator(name: str) -> evaluators.Evaluator:
     return derivative_accuracy.make_evaluator(name)
   except ValueError as error:
     raise ValueError(
-      f'Unknown estimator {name!r}; choose from {", ".join(SOURCES)}, or a '
+      f'Unknown evaluator {name!r}; choose from {", ".join(SOURCES)}, or a '
       'higher order like taylor_4.'
     ) from error
 

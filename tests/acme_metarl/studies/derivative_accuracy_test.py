@@ -266,7 +266,7 @@ def test_names_of_evaluators():
     ({'points': [Point(0.5, 0)]}, 'num_trajectories is 0'),
     ({'num_trials': 0}, 'num_trials is 0'),
     ({'estimators': []}, 'estimators is empty'),
-    ({'estimators': ['taylor_1', 'dr']}, "Unknown estimator 'dr'"),
+    ({'estimators': ['taylor_1', 'dr']}, "Unknown evaluator 'dr'"),
   ],
 )
 def test_run_refuses_at_once(arguments, message):

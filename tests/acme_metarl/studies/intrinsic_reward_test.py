@@ -271,5 +271,5 @@ def test_padding_after_the_end_does_not_count(problem):
 
 
 def test_an_unknown_estimator_has_a_sentence():
-  with pytest.raises(ValueError, match="Unknown estimator 'lvc'; choose"):
+  with pytest.raises(ValueError, match="Unknown evaluator 'lvc'; choose"):
     intrinsic_reward.make_estimate(('lvc',))

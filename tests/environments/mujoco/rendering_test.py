@@ -1,12 +1,18 @@
 """Tests of the films and strips."""
 
 import pathlib
+import re
+import types
 
 import numpy as np
 from PIL import Image
 import pytest
 
-from acme_metarl.environments.mujoco import locomotion, rendering
+from acme_metarl.environments.mujoco import (
+  locomotion,
+  rendering,
+  task_distributions,
+)
 
 WIDTH, HEIGHT = 64, 48
 CAPTION = 20
@@ -126,6 +132,47 @@ def test_policies_are_played_from_starts_of_their_tasks(cheetah, painted):
   moved = np.abs(np.diff(positions, axis=1)).sum(axis=(1, 2))
   assert min(moved[1], moved[3]) > 1.5 * max(moved[0], moved[2])
   assert np.abs(positions[:, 0]).max() <= 0.1  # Right after the reset.
+
+
+def test_films_name_the_task_and_the_stage(cheetah, painted, monkeypatch):
+  captions = []
+  monkeypatch.setattr(
+    rendering,
+    '_caption',
+    lambda frames, title: captions.append(title) or frames,
+  )
+  rendering.render_rollouts(
+    cheetah,
+    [lambda x: np.zeros((*x.shape[:2], 6))] * 3,
+    'strip.png',
+    tasks=np.array([1.0, -1.0], np.float32),
+    rng=np.random.default_rng(0),
+    horizon=1,
+    width=WIDTH,
+    height=HEIGHT,
+  )
+  whens = ('before adaptation', 'after 1 step', 'after 2 steps')
+  for caption, (task, when) in zip(
+    captions,
+    [(t, w) for t in ('run forwards', 'run backwards') for w in whens],
+    strict=True,
+  ):
+    assert re.fullmatch(rf'{task}, {when}: return -?[\d.]+', caption)
+
+
+@pytest.mark.parametrize(
+  ('distribution', 'task', 'name'),
+  [
+    (task_distributions.UnitCircle(), [0.0, -1.0], 'run towards 270°'),
+    (task_distributions.Disc(3.0), [1.25, -2.0], 'go to (1.2, -2.0)'),
+    (task_distributions.Speeds(2.0), 1.5, 'run at 1.50 m/s'),
+    (lambda *_: None, {'mass': 1.0}, 'task 1'),
+  ],
+)
+def test_names_of_tasks(distribution, task, name):
+  environment = types.SimpleNamespace(task_distribution=distribution)
+  tasks = [task] if isinstance(task, dict) else np.array([task])
+  assert rendering.task_names(environment, tasks, 1) == [name]
 
 
 def test_bad_input(cheetah, painted):

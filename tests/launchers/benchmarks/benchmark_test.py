@@ -90,7 +90,7 @@ def _measure(config):
 
 
 def test_rows_are_printed_and_written(tmp_path, capsys):
-  arguments = ['--sizes=3,4', f'--output={tmp_path}/here']
+  arguments = ['--sizes=3,4', f'--logdir={tmp_path}/here']
   benchmark.main('name', 'Doc.', _Config(), _measure, arguments)
   lines = capsys.readouterr().out.splitlines()
   assert [line.split()[:2] for line in lines[1:]] == [
@@ -115,7 +115,7 @@ def test_json_instead_of_a_table(capsys):
   ('argument', 'sentence'),
   [
     ('--sizes=x', 'name: flag --sizes=x: need whole numbers'),
-    ('--output=/dev/null/x', 'name: cannot write to the output directory'),
+    ('--logdir=/dev/null/x', 'name: cannot write to the output directory'),
     ('stray', "name: unexpected argument 'stray'"),
   ],
 )

@@ -78,6 +78,23 @@ def test_a_single_seed_has_no_band(tmp_path):
   assert axes.get_title() == 'x, one seed'
 
 
+def test_curves_that_coincide_can_all_be_seen(tmp_path):
+  after = np.arange(40.0)
+  curve = _seed(after=tuple(after))
+  labels = ['promp', 'promp_taypo2', 'promp_taypo3']
+  figure = curve_figure.draw(
+    tmp_path / 'x.png', 'x', {label: [curve] for label in labels}
+  )
+  lines = figure.axes[0].lines
+  every = [line.get_markevery() for line in lines]
+  marked = [set(range(start, 40, step)) for start, step in every]
+  for i in range(3):
+    assert marked[i].isdisjoint(marked[i - 1]) and len(marked[i]) > 5
+  widths = [line.get_linewidth() for line in lines]
+  assert widths == sorted(widths, reverse=True) and len(set(widths)) == 3
+  assert len({line.get_marker() for line in lines}) == 3
+
+
 def test_presets_look_the_same_in_every_figure():
   alone = curve_figure.looks(['promp_taypo2'])
   labels = ['promp', 'promp+reuse=2', 'promp_taypo2', 'promp+reuse=4']

@@ -133,7 +133,7 @@ def test_stored_tables_are_made_again_byte_for_byte(tmp_path, name, call_main):
     for x in made_by['command'].split()
     if x.startswith(('--reference=', '--num_final_evaluations='))
   ]
-  call_main('compare', f'--output={tmp_path}', '--only_report', *arguments)
+  call_main('compare', f'--logdir={tmp_path}', '--only_report', *arguments)
   for file in ('curves.csv', 'final_returns.csv', 'final_returns.md'):
     made, kept = ((x / file).read_text() for x in (tmp_path, stored))
     if importlib.metadata.version('scipy') != _SCIPY and file.endswith('.csv'):
@@ -161,7 +161,7 @@ def test_says_what_made_it(tmp_path, runs, monkeypatch):
   here = tmp_path / 'here'
   here.mkdir()
   monkeypatch.chdir(here)
-  arguments = [f'--output={here}/out', '--seeds=1,2']
+  arguments = [f'--logdir={here}/out', '--seeds=1,2']
   monkeypatch.setattr(sys, 'argv', ['compare', *arguments])
   entry = {'command': 'some command', 'versions': {'jax': '0'}}
   for run, command in zip(
@@ -172,7 +172,7 @@ def test_says_what_made_it(tmp_path, runs, monkeypatch):
     )
   _write(tmp_path, runs)
   origin = json.loads((tmp_path / 'versions.json').read_text())
-  assert origin['report']['command'].endswith(' --output=out --seeds=1,2')
+  assert origin['report']['command'].endswith(' --logdir=out --seeds=1,2')
   assert origin['report']['versions']['python'].startswith('3.')
   assert origin['runs'] == [
     {

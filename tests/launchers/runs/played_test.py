@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from acme_metarl.launchers.runs import config as run_config
-from acme_metarl.launchers.runs import records, tables
+from acme_metarl.launchers.runs import curves, progress, records, tables
 from acme_metarl.launchers.runs.played import Played, mean_and_stderr
 
 _PLAYED = Played(
@@ -58,7 +58,7 @@ def test_a_row_for_each_task():
 
 @pytest.mark.parametrize('is_resumed', [False, True])
 def test_tables_of_a_run(tmp_path, monkeypatch, is_resumed):
-  monkeypatch.setattr(tables, 'write_curves', lambda *_: None)
+  monkeypatch.setattr(curves, 'draw', lambda *_: None)
   plan = run_config.Plan(run_config.RunConfig(), tmp_path)
   members = records.RunRecords(plan)
   members.write_evaluation(_PLAYED, 0, 0, 0.0)
@@ -122,11 +122,11 @@ def test_a_column_that_comes_late_is_left_out_with_a_word(tmp_path, caplog):
 
 
 def test_progress_names_tasks_and_successes(capsys):
-  progress = tables.Progress(2, 0)
-  progress.say_evaluation(0, [_PLAYED, _PLAYED])
+  shown = progress.Progress(2, 0)
+  shown.say_evaluation(0, [_PLAYED, _PLAYED])
   fresh = Played(_PLAYED.returns, tasks_in_words='fresh tasks')
-  progress.say_evaluation(1, [fresh])
-  progress.close()
+  shown.say_evaluation(1, [fresh])
+  shown.close()
   told = capsys.readouterr().err
   assert (
     'Iteration 0: return on tasks drawn anew after 0, 1 adaptation steps: 4.5 '

@@ -1,6 +1,7 @@
 """The parts of figures."""
 
 import numpy as np
+import pytest
 
 from acme_metarl.launchers.runs import outputs, plotting
 from acme_metarl.studies import derivative_accuracy
@@ -26,7 +27,7 @@ def test_curves_bands_and_one_legend(tmp_path):
   assert axes[1].get_xscale() == 'log'
   (legend,) = figure.legends
   assert [x.get_text() for x in legend.get_texts()] == [
-    'Second order',
+    'Taylor, order 2',
     'Other one',
   ]
   png = (tmp_path / 'figure.png').read_bytes()
@@ -48,3 +49,32 @@ def test_estimators_look_different():
   assert len({(s.color, s.marker) for s in styles}) == len(styles)
   others = [plotting.style(f'unknown_{i}', i) for i in range(8)]
   assert len({s.color for s in others}) == 8
+
+
+@pytest.mark.parametrize(
+  'values', [(0.3, 0.9), (2, 30), (1e-5, 1e4), (1, 1e6), (0.02, 0.021)]
+)
+def test_numbers_of_logarithmic_axes_keep_off_each_other(values):
+  with plotting.panels(1, width=2.75) as (figure, (axes,)):
+    axes.plot(values, values)
+    plotting.log_x(axes)
+    plotting.log_y(axes)
+    figure.draw_without_rendering()
+    for axis, start, end in (
+      (axes.xaxis, 'x0', 'x1'),
+      (axes.yaxis, 'y0', 'y1'),
+    ):
+      low, high = axis.get_view_interval()
+      labels = [
+        tick.label1
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks())
+        if low <= tick.get_loc() <= high and tick.label1.get_text()
+      ]
+      boxes = sorted(
+        (label.get_window_extent() for label in labels),
+        key=lambda box, start=start: getattr(box, start),
+      )
+      assert all(
+        getattr(a, end) <= getattr(b, start)
+        for a, b in zip(boxes, boxes[1:], strict=False)
+      ), [label.get_text() for label in labels]

@@ -121,30 +121,6 @@ def test_rows_are_averaged():
   assert rows.take_mean() == {'lag': 0.5, 'loss': 1.5}
 
 
-def test_curves_from_tables(tmp_path):
-  tables.write_curves(tmp_path)
-  empty = (tmp_path / 'curves.png').read_bytes()
-  evaluation = tables.CSVLogger(tmp_path / tables.EVALUATION_CSV)
-  learner = tables.CSVLogger(tmp_path / tables.LEARNER_CSV)
-  for iteration in range(3):
-    returns = np.random.default_rng(iteration).normal(size=(4, 3, 2))
-    for row in tables.evaluation_rows(Played(returns), iteration, iteration, 0):
-      evaluation.write(row)
-    learner.write(
-      {
-        'iteration': iteration,
-        'environment_steps': iteration,
-        'return_0': 0.0,
-        'return_1': 1.0,
-        'meta_gradient_norm': 2.0,
-      }
-    )
-  tables.write_curves(tmp_path, 'A run')
-  drawn = (tmp_path / 'curves.png').read_bytes()
-  assert drawn[:4] == empty[:4] == b'\x89PNG'
-  assert len(drawn) > len(empty)
-
-
 def test_iterations(tmp_path):
   assert tables.iterations(tmp_path) == []
   log = tables.RunLog(tmp_path, None, use_tensorboard=False)
