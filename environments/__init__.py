@@ -19,6 +19,9 @@ from acme_metarl.environments.batched import (
 )
 from acme_metarl.environments.batched import tasks_in_words as tasks_in_words
 from acme_metarl.environments.processes import ProcessBatch as ProcessBatch
+from acme_metarl.environments.registry import (
+  evaluation_options as evaluation_options,
+)
 from acme_metarl.environments.registry import make as make
 from acme_metarl.environments.registry import names as names
 from acme_metarl.environments.registry import register as register

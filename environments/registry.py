@@ -15,13 +15,18 @@ _HERE = 'acme_metarl.environments'
 class _Entry(NamedTuple):
   factory: str | Callable[..., Any]
   options: Mapping[str, Any]
+  evaluation_options: Mapping[str, Any]
 
 
 _REGISTRY: dict[str, _Entry] = {}
 
 
 def register(
-  name: str, factory: str | Callable[..., Any], /, **options: Any
+  name: str,
+  factory: str | Callable[..., Any],
+  evaluation_options: Mapping[str, Any] | None = None,
+  /,
+  **options: Any,
 ) -> None:
   """Makes an environment known by a name.
 
@@ -30,6 +35,8 @@ def register(
     factory: returns an `acme_metarl.environment.Environment` or a
       `BatchedEnvironment`; a callable, or `'module:attribute'`, which is
       imported at the first `make`.
+    evaluation_options: what runs pass besides where they evaluate, such as
+      `{'split': 'test'}`; their user's own come after these.
     **options: passed to the factory at every `make`, before the caller's own.
 
   Registering the same thing again, as a module that is loaded twice does, is
@@ -43,7 +50,7 @@ def register(
     raise ValueError(
       f"factory: got {factory!r}, need a function or 'module:attribute'."
     )
-  entry = _Entry(factory, options)
+  entry = _Entry(factory, options, dict(evaluation_options or {}))
   taken = _REGISTRY.get(name)
   if taken is not None and _identity(taken) != _identity(entry):
     raise ValueError(
@@ -56,6 +63,11 @@ def register(
 def names() -> tuple[str, ...]:
   """Names that `make` knows, sorted."""
   return tuple(sorted(_REGISTRY))
+
+
+def evaluation_options(name: str) -> dict[str, Any]:
+  """What an environment is made with, besides, where runs evaluate."""
+  return dict(_entry(name).evaluation_options)
 
 
 def make(name: str, /, **options: Any) -> Any:
@@ -74,17 +86,21 @@ def make(name: str, /, **options: Any) -> Any:
     ValueError: if the name is unknown, its factory cannot be found, or the
       environment has no such option or needs another.
   """
-  if name not in _REGISTRY:
-    raise ValueError(
-      f'name: there is no environment {name!r}; there are {", ".join(names())}.'
-    )
-  entry = _REGISTRY[name]
+  entry = _entry(name)
   factory = entry.factory
   if isinstance(factory, str):
     factory = _find(factory)
   options = {**entry.options, **options}
   _check_options(name, factory, entry.options, options)
   return factory(**options)
+
+
+def _entry(name: str) -> _Entry:
+  if name not in _REGISTRY:
+    raise ValueError(
+      f'name: there is no environment {name!r}; there are {", ".join(names())}.'
+    )
+  return _REGISTRY[name]
 
 
 def _is_reference(factory: Any) -> bool:
@@ -99,7 +115,7 @@ def _identity(entry: _Entry) -> tuple[Any, ...]:
     # Functions made inside functions may share a name and differ.
     if '<' not in place:
       factory = (place,)
-  return factory, dict(entry.options)
+  return factory, dict(entry.options), dict(entry.evaluation_options)
 
 
 def _find(reference: str) -> Callable[..., Any]:
@@ -155,6 +171,7 @@ register(
   'iterated_prisoners_dilemma',
   f'{_HERE}.iterated_prisoners_dilemma:IteratedPrisonersDilemma',
 )
+register('metaworld', f'{_HERE}.metaworld:make', {'split': 'test'})
 for _name in (
   'half_cheetah_direction',
   'half_cheetah_velocity',

@@ -40,7 +40,7 @@ class RunConfig:
       `acme_metarl.Environment` or a `BatchedEnvironment`.
     environment_options: keyword arguments for it.
     evaluation_environment: the same for evaluations; None for the environment
-      of training.
+      of training, and of that the tasks that it holds out, if it does.
     evaluation_environment_options: keyword arguments for it; where it is that
       of training, besides the ones of training.
     bootstrap_on_timeout: whether the end of the horizon is a time limit
@@ -203,13 +203,16 @@ class RunConfig:
     Raises:
       ValueError: if what a function of the user's returns is none.
     """
-    flag, made, options = 'environment', self.environment, {}
+    flag, made = 'environment', self.environment
+    options: dict[str, Any] = {}
+    if stream == 'evaluation' and self.evaluation_environment is not None:
+      flag, made = 'evaluation_environment', self.evaluation_environment
+    else:
+      options |= self.environment_options
     if stream == 'evaluation':
-      options = self.evaluation_environment_options
-      if self.evaluation_environment is not None:
-        flag, made = 'evaluation_environment', self.evaluation_environment
-    if flag == 'environment':
-      options = {**self.environment_options, **options}
+      if isinstance(made, str):
+        options |= environments.evaluation_options(made)
+      options |= self.evaluation_environment_options
     if isinstance(made, str):
       environment = environments.make(made, **options)
     else:

@@ -19,6 +19,7 @@ EXPECTED_NAMES = (
   'humanoid_direction',
   'humanoid_direction_2d',
   'iterated_prisoners_dilemma',
+  'metaworld',
   'navigation_2d',
   'tabular_mdp',
   'walker2d_direction',
@@ -55,6 +56,16 @@ class RegistryTest(parameterized.TestCase):
   def test_no_options_at_all(self):
     with self.assertRaisesRegex(ValueError, 'it offers none'):
       environments.make('iterated_prisoners_dilemma', payoff=3)
+
+  def test_what_runs_add_for_evaluations(self):
+    registry.register('mine', navigation_2d.Navigation2D, {'reward': 'dense'})
+    self.assertEqual(
+      environments.evaluation_options('mine'), {'reward': 'dense'}
+    )
+    self.assertEqual(environments.make('mine'), navigation_2d.Navigation2D())
+    self.assertEqual(environments.evaluation_options('navigation_2d'), {})
+    with self.assertRaisesRegex(ValueError, "there is no environment 'other'"):
+      environments.evaluation_options('other')
 
   def test_a_users_own(self):
     registry.register('mine', navigation_2d.Navigation2D, reward='dense')

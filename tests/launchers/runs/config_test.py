@@ -1,10 +1,12 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from acme_metarl import config as config_lib
-from acme_metarl.environments import navigation_2d
+from acme_metarl import environments
+from acme_metarl.environments import navigation_2d, registry
 from acme_metarl.launchers.runs import config as run_config
 
 
@@ -125,3 +127,31 @@ def test_evaluations_need_what_the_policy_was_trained_on():
     config.make_environment('evaluation')
   same = run_config.RunConfig(evaluation_environment='navigation_2d')
   assert same.make_environment('evaluation')
+
+
+def test_an_environment_that_holds_tasks_out_is_evaluated_on_them(monkeypatch):
+  made = []
+
+  def make(split='train', size=1):
+    made.append((split, size))
+    return environments.make('navigation_2d')
+
+  monkeypatch.setattr(registry, '_REGISTRY', dict(registry._REGISTRY))
+  environments.register('held_out', make, {'split': 'test'})
+  config = run_config.RunConfig(
+    environment='held_out', environment_options={'size': 2}
+  )
+  config.make_environment()
+  config.make_environment('evaluation')
+  assert made == [('train', 2), ('test', 2)]
+  # The user's word counts.
+  dataclasses.replace(
+    config, evaluation_environment_options={'split': 'train'}
+  ).make_environment('evaluation')
+  assert made[-1] == ('train', 2)
+  # Options of training are no other environment's.
+  made.clear()
+  run_config.RunConfig(
+    environment='navigation_2d', evaluation_environment='held_out'
+  ).make_environment('evaluation')
+  assert made == [('test', 1)]
