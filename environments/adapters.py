@@ -43,6 +43,7 @@ class DmEnvBatch(looping.LoopBatch):
     has_finite_tasks: bool = True,
     get_info: Callable[[dm_env.Environment], Mapping[str, Any]] | None = None,
     reports: Sequence[str] = (),
+    render: Callable[[dm_env.Environment], np.ndarray] | None = None,
   ):
     """Makes a `BatchedEnvironment`.
 
@@ -61,6 +62,7 @@ class DmEnvBatch(looping.LoopBatch):
       get_info: numbers about the last step, by name; a success, say.
       reports: names of numbers that every step must have, such as `'success'`:
         an environment that hides them is refused.
+      render: draws the environment as it is now, uint8 `[H, W, 3]`.
 
     Raises:
       ValueError: if the factory makes no environment, or it has a spec that is
@@ -68,7 +70,12 @@ class DmEnvBatch(looping.LoopBatch):
     """
     self._set_seed = set_seed
     self._get_info = get_info
-    for name, hook in (('set_seed', set_seed), ('get_info', get_info)):
+    self._render = render
+    for name, hook in (
+      ('set_seed', set_seed),
+      ('get_info', get_info),
+      ('render', render),
+    ):
       if hook is not None:
         looping.check_hooks(**{name: hook})
     super().__init__(
@@ -85,6 +92,14 @@ class DmEnvBatch(looping.LoopBatch):
     if self._set_seed is not None:
       self._set_seed(environment, seed)
     super()._set_one(environment, task, seed)
+
+  def _render_one(self, environment):
+    if self._render is None:
+      raise ValueError(
+        f'{environment!r} has no picture; give DmEnvBatch a function render, '
+        'which draws it.'
+      )
+    return self._render(environment)
 
   def _reset_one(self, environment, seed):
     del seed  # Set before the task.
@@ -159,6 +174,9 @@ class GymnasiumBatch(looping.LoopBatch):
   def _make_action_spec(self, environment):
     return spaces.to_spec(_space(environment, 'action_space'), 'action')
 
+  def _render_one(self, environment):
+    return rendered(environment.render(), environment)
+
   def _reset_one(self, environment, seed):
     if not self._takes_seed(environment):
       raise ValueError(
@@ -220,6 +238,20 @@ def unpack(result: Any, number: int, what: str, who: Any) -> tuple[Any, ...]:
     "environments of old gym can be wrapped with shimmy's "
     'GymV21CompatibilityV0.'
   )
+
+
+def rendered(frame: Any, who: Any) -> np.ndarray:
+  """A picture that gymnasium's `render` returned.
+
+  Raises:
+    ValueError: if it returned none.
+  """
+  if not isinstance(frame, np.ndarray):
+    raise ValueError(
+      f'{who!r}: its render returned a value of type {type(frame).__name__}, '
+      "need an array; make it with render_mode='rgb_array'."
+    )
+  return frame
 
 
 def _space(environment: Any, name: str) -> Any:

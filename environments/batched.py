@@ -1,5 +1,6 @@
 """Environments as their user on the host sees them: all rollouts at once."""
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import chex
@@ -30,7 +31,8 @@ class BatchedEnvironment(Protocol):
   itself, numbers that are not finite. `info`, a dict of further numbers `[G,
   B]` about the last step (a success, say), NaN where a rollout has none. And
   about the tasks: `has_finite_tasks`, see the function of that name, and a
-  method `task_classes(tasks)`, the names of their classes, G or none.
+  method `task_classes(tasks)`, the names of their classes, G or none. A method
+  `render(rollouts)` gives pictures, see `filming`.
   """
 
   def observation_spec(self) -> Any:
@@ -154,6 +156,22 @@ class JaxBatch:
     self._state, time_step, info = self._step(self._state, action)
     self._info = jax.tree_util.tree_map(np.asarray, info)
     return jax.tree_util.tree_map(np.asarray, tuple(time_step))
+
+  def render(self, rollouts: Sequence[int]) -> list[np.ndarray]:
+    """What the environment's `render(state)` shows of some rollouts."""
+    if not hasattr(self._environment, 'render'):
+      raise ValueError(
+        f'{self._environment!r} has no picture; give it a method render(state) '
+        'that returns uint8 [height, width, 3].'
+      )
+    states = jax.device_get(self._state)
+    places = [divmod(i, self._batch_shape[1]) for i in rollouts]
+    return [
+      self._environment.render(
+        jax.tree_util.tree_map(lambda x, place=place: x[place], states)
+      )
+      for place in places
+    ]
 
   def _seeds(self, rng: np.random.Generator) -> jax.Array:
     seeds = rng.integers(2**32, size=2, dtype=np.uint32)

@@ -156,6 +156,10 @@ class LoopBatch(UserBatch, abc.ABC):
   def _step_one(self, environment: Any, action: Any) -> Outcome:
     """Steps one rollout with an action that the user's environment knows."""
 
+  @abc.abstractmethod
+  def _render_one(self, environment: Any) -> np.ndarray:
+    """A picture of one rollout, uint8 `[H, W, 3]`."""
+
   def reset(
     self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator
   ) -> Any:
@@ -205,6 +209,10 @@ class LoopBatch(UserBatch, abc.ABC):
     shape = self._batch_shape
     self._truncated = truncated.reshape(shape)
     return self._shaped(), reward.reshape(shape), discount.reshape(shape)
+
+  def render(self, rollouts: Sequence[int]) -> list[np.ndarray]:
+    """Pictures of some rollouts, by their numbers below G·B, tasks first."""
+    return [self._render_one(self._environments[i]) for i in rollouts]
 
   def close(self) -> None:
     """Closes the user's environments; they cannot be used afterwards."""

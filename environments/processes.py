@@ -1,6 +1,6 @@
 """Environments of other people's, looped over in several processes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import multiprocessing
 import signal
 import traceback
@@ -135,6 +135,22 @@ class ProcessBatch:
     }
     return self._join(observation), self._join(reward), self._join(discount)
 
+  def render(self, rollouts: Sequence[int]) -> list[np.ndarray]:
+    """Pictures of some rollouts, by their numbers below G·B, tasks first."""
+    answers = self._ask(
+      [
+        ('render', ([i - part.start for i in rollouts if _is_in(i, part)],))
+        for part in self._slices
+      ]
+    )
+    of_part = [iter(answer) for answer in answers]
+    return [
+      next(frames)
+      for i in rollouts
+      for part, frames in zip(self._slices, of_part, strict=True)
+      if _is_in(i, part)
+    ]
+
   def close(self) -> None:
     """Ends the processes; the environment cannot be used afterwards."""
     for pipe, process in self._workers:
@@ -178,6 +194,10 @@ class ProcessBatch:
     )
 
 
+def _is_in(i: int, part: slice) -> bool:
+  return part.start <= i < part.stop
+
+
 def _work(pipe: Any, make_batch: bytes) -> None:
   """What a process does: answers `(is_refused, is_well, answer)`."""
   import cloudpickle
@@ -215,6 +235,8 @@ def _is_the_users(error: ValueError) -> bool:
 
 
 def _answer(batch: looping.LoopBatch, what: str, first: Any, *others: Any):
+  if what == 'render':
+    return batch.render(first)
   if what == 'start':
     return (batch.start(first, *others, (1, len(first))),)
   observation, reward, discount = batch.step(first[np.newaxis])

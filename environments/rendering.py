@@ -8,7 +8,13 @@ from typing import Any
 import numpy as np
 
 from acme_metarl import types
-from acme_metarl.environments import batched, navigation_2d, trial
+from acme_metarl.environments import (
+  batched,
+  filming,
+  films,
+  navigation_2d,
+  trial,
+)
 
 # Inches, of one task in one stage.
 _PANEL_SIZE = 2.6
@@ -38,6 +44,7 @@ def render(
   a row of panels per task and a column per policy, showing every trajectory.
   MuJoCo: an MP4, or a PNG strip of frames, of the first rollout of each task,
   drawn offscreen; see `environments.mujoco.rendering` for its options.
+  Others that can draw themselves: the same, see `environments.filming`.
 
   Args:
     environment: as `make` returns it, batched, or a whole `TrialEnvironment`.
@@ -93,10 +100,29 @@ def render(
       rng=rng,
       **options,
     )
+  if callable(getattr(batch, 'render', None)):
+    return filming.film(
+      batch,
+      policies,
+      pathlib.Path(path),
+      tasks=tasks,
+      num_rollouts=num_rollouts,
+      horizon=horizon,
+      rng=rng,
+      **options,
+    )
   raise ValueError(
-    f'environment: got {inner!r}; only 2-D navigation and MuJoCo have a '
-    'picture.'
+    f'environment: {inner!r} has no picture, need a method render; see '
+    'docs/your_environment.md.'
   )
+
+
+def ending(environment: Any) -> str:
+  """What `render` makes of an environment: '.png' or '.mp4'."""
+  if isinstance(environment, trial.TrialEnvironment):
+    environment = environment.environment
+  inner = getattr(environment, 'environment', environment)
+  return '.png' if isinstance(inner, navigation_2d.Navigation2D) else '.mp4'
 
 
 def plot_navigation(
@@ -173,7 +199,7 @@ def navigation_figure(
   )
   for task in range(num_tasks):
     for stage in range(num_stages):
-      title = f'task {task + 1}, {_stage_name(stage)}'
+      title = f'task {task + 1}, {films.stage_name(stage)}'
       if returns is not None:
         title += f'\nmean return {np.asarray(returns)[task, stage]:.2f}'
       axes = panels[task, stage]
@@ -192,12 +218,6 @@ def navigation_figure(
     frameon=False,
   )
   return figure
-
-
-def _stage_name(stage: int) -> str:
-  if stage == 0:
-    return 'before adaptation'
-  return f'after {stage} step{"" if stage == 1 else "s"}'
 
 
 def _draw_panel(axes, trajectories, goal, title, dead_zone) -> None:

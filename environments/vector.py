@@ -155,6 +155,13 @@ class GymnasiumVectorBatch(looping.UserBatch):
       (is_live & ~terminated).astype(np.float32).reshape(shape),
     )
 
+  def render(self, rollouts: Sequence[int]) -> list[np.ndarray]:
+    """Pictures of some rollouts, by their numbers below G·B, tasks first."""
+    frames = self._vector.render()
+    if frames is None:
+      frames = [None] * len(self._is_live)
+    return [adapters.rendered(frames[i], self._vector) for i in rollouts]
+
   def close(self) -> None:
     """Closes the user's environments; they cannot be used afterwards."""
     self._vector.close()
@@ -224,20 +231,25 @@ class GymnasiumVectorBatch(looping.UserBatch):
 
   def _scalars(self, info: Mapping, rows: np.ndarray) -> dict[str, np.ndarray]:
     """Columns of numbers, NaN in other rows and where they are not given."""
-    columns = {}
+    columns: dict[str, np.ndarray] = {}
     for name, value in info.items():
-      is_column = isinstance(value, np.ndarray) and value.shape == rows.shape
-      if not is_column or not checking.is_real(value.dtype):
-        if name == looping.SUCCESS:
-          raise ValueError(
-            f'{self._vector!r}: its info[{name!r}] is {value!r:.60}, need one '
-            'number for each environment.'
-          )
-        continue
       if name.startswith('_') and name[1:] in info:
         continue  # Says which rows another column has.
       has = rows & np.asarray(info.get(f'_{name}', True), bool)
-      columns[name] = np.where(has, value, np.nan).astype(np.float32)
+      is_column = isinstance(value, np.ndarray) and value.shape == rows.shape
+      if is_column and value.dtype == object:
+        # Gymnasium keeps numpy's own Booleans as objects.
+        for i in np.flatnonzero(has):
+          looping.write_info(
+            columns, {name: value[i]}, i, len(rows), self._vector
+          )
+      elif is_column and checking.is_real(value.dtype):
+        columns[name] = np.where(has, value, np.nan).astype(np.float32)
+      elif name == looping.SUCCESS:
+        raise ValueError(
+          f'{self._vector!r}: its info[{name!r}] is {value!r:.60}, need one '
+          'number for each environment.'
+        )
     return columns
 
   def _shaped(self, rows: Any) -> Any:

@@ -6,8 +6,9 @@ prints the return after 0, 1, ... adaptation steps with confidence intervals
 over tasks, and successes where the environment reports them. It writes
 `results.json`, `results.csv`, `tasks.csv` (a row per task), `classes.csv` where
 tasks fall into classes, and a picture (or, for robots, a film). Adaptation is
-the one of training, on the checkpoint's own settings; its number of steps may
-be larger than in training.
+the one of training, on the checkpoint's own settings. With more steps than the
+policy was trained for, returns may collapse; a warning says so. The run's
+`report.html` is written anew, with the film.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from acme_metarl.launchers.runs import (
   evaluation,
   outputs,
   references,
+  run_report,
   seeds,
   tables,
 )
@@ -49,11 +51,15 @@ def define(values: flags.FlagValues) -> None:
   )
   for name, text in zip(
     _SIZES,
-    ('Tasks to draw', 'Rollouts per task', 'Adaptation steps'),
+    (
+      'Tasks to draw',
+      'Rollouts per task',
+      'Adaptation steps; after more than in training, returns may collapse',
+    ),
     strict=True,
   ):
     flags.DEFINE_integer(
-      name, None, f'{text}; as in training by default.', **here
+      name, None, f'{text}. By default as in training.', **here
     )
   flags.DEFINE_integer(
     'seed',
@@ -62,9 +68,14 @@ def define(values: flags.FlagValues) -> None:
     'training or for its own evaluations, unless there are but a few.',
     **here,
   )
-  flags.DEFINE_float('confidence', 0.95, 'Of the intervals, in (0, 1).', **here)
+  flags.DEFINE_float(
+    'confidence',
+    0.95,
+    'How likely an interval holds the mean, in (0, 1).',
+    **here,
+  )
   flags.DEFINE_string(
-    'output',
+    'logdir',
     None,
     'Directory for the results; by default evaluation-ITERATION beside the '
     'checkpoints.',
@@ -80,7 +91,7 @@ def define(values: flags.FlagValues) -> None:
     flags.DEFINE_string(
       name,
       None,
-      f'Where the run has a {name} of your own, package.module:function again: '
+      f'If the run has a {name} of your own: package.module:function again, as '
       'what a file names is not imported.',
       **here,
     )
@@ -107,11 +118,10 @@ def _draw(
 ) -> pathlib.Path:
   """Plays the policies of every stage once more, on the first tasks."""
   num_tasks = min(values['render'].value, config.algorithm.num_tasks)
-  is_planar = config.environment == 'navigation_2d'
   return rendering.render(
     environment,
     evaluator.stage_policies(num_tasks),
-    directory / ('behaviour.png' if is_planar else 'behaviour.mp4'),
+    directory / f'behaviour{rendering.ending(environment)}',
     tasks=jax.tree_util.tree_map(lambda x: x[:num_tasks], environment.tasks),
     num_rollouts=values['render_rollouts'].value,
     horizon=config.algorithm.horizon,
@@ -138,6 +148,7 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> None:
   )
   checkpoint = run_config.find_checkpoint(values['checkpoint'].value)
   config = _config(checkpoint, values, overrides)
+  trained = config
   params = evaluation.meta_params(config, checkpoint)
   config = _resized(config, values)
   # Seeded by both, so never with the tasks of the run's own evaluations.
@@ -153,7 +164,7 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> None:
     seeds.fold_in(seeds.key(config.seed), seed),
   )
   directory = outputs.writable_directory(
-    values['output'].value
+    values['logdir'].value
     or checkpoint.path.parent.parent / f'evaluation-{checkpoint.step:08d}'
   )
   played = evaluator.play(trial_index=0)
@@ -194,6 +205,10 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> None:
       print(f'Drawn in {path}.')
     except (RuntimeError, ValueError) as error:
       print(f'No picture: {error}', file=sys.stderr)
+  run_directory = checkpoint.path.parent.parent
+  if (run_directory / run_config.CONFIG_JSON).exists():
+    with outputs.writing():
+      run_report.write(run_directory, trained)
   print(f'Wrote results.json, results.csv and tasks.csv to {directory}.')
 
 

@@ -1,7 +1,6 @@
 """Films and picture strips of rollouts, without a display."""
 
 from collections.abc import Callable, Sequence
-import importlib.util
 import os
 import pathlib
 import platform
@@ -10,16 +9,13 @@ import sys
 import tempfile
 from typing import Any
 
-from absl import logging
 import numpy as np
 
 from acme_metarl import types
+from acme_metarl.environments import films
 from acme_metarl.environments.mujoco import task_distributions
 
 _SCRIPT = pathlib.Path(__file__).with_name('offscreen.py')
-# Even, as the video codec wants it.
-_CAPTION_HEIGHT = 20
-_DOTS_PER_INCH = 100
 _TIMEOUT_SECONDS = 600
 
 
@@ -55,7 +51,7 @@ def render_rollouts(
   Raises:
     ValueError, RuntimeError: as `render_positions` does.
   """
-  path = _check_path(path)
+  path = films.check_path(path)
   stages = []
   for policy in policies:
     observation = environment.reset(tasks, num_rollouts, rng)
@@ -70,10 +66,8 @@ def render_rollouts(
   rollouts, titles = [], []
   for task in range(num_tasks):
     for stage, (positions, total) in enumerate(stages):
-      when = 'before adaptation' if stage == 0 else f'after {stage} steps'
-      if stage == 1:
-        when = 'after 1 step'
       rollouts.append(positions[task])
+      when = films.stage_name(stage)
       titles.append(f'{names[task]}, {when}: return {total[task]:.1f}')
   return render_positions(
     environment,
@@ -162,37 +156,26 @@ def render_positions(
       robot, or a wrong number of titles.
     RuntimeError: if neither EGL nor OSMesa can draw on this machine.
   """
-  path = _check_path(path)
+  path = films.writable(path)
   rollouts = _check_rollouts(environment, rollouts)
   titles = list(titles) if titles is not None else [''] * len(rollouts)
   if len(titles) != len(rollouts):
     raise ValueError(
       f'titles: got {len(titles)} for {len(rollouts)} rollouts, need as many.'
     )
-  if path.suffix == '.mp4' and not _can_write_films():
-    path = path.with_suffix('.png')
-    logging.warning(
-      'No film without ffmpeg (pip install "imageio[ffmpeg]"): writing the '
-      'picture strip %s.',
-      path,
-    )
   if path.suffix == '.png':
-    rollouts = [_moments(rollout, num_strip_frames) for rollout in rollouts]
+    rollouts = [films.moments(x, num_strip_frames) for x in rollouts]
   # The video codec wants even sizes.
   width, height = width + width % 2, height + height % 2
   frames = draw(environment.model_path, np.concatenate(rollouts), width, height)
   ends = np.cumsum([len(rollout) for rollout in rollouts])[:-1]
-  frames = [
-    _caption(part, title)
-    for part, title in zip(np.split(frames, ends), titles, strict=True)
-  ]
-  path.parent.mkdir(parents=True, exist_ok=True)
-  if path.suffix == '.mp4':
-    film = _tile(frames, num_columns or len(frames))
-    _write_film(path, film, fps=1 / environment.dt)
-  else:
-    _write_strip(path, frames)
-  return path
+  return films.write(
+    path,
+    np.split(frames, ends),
+    titles,
+    num_columns=num_columns,
+    fps=1 / environment.dt,
+  )
 
 
 def draw(
@@ -245,13 +228,6 @@ def draw(
   )
 
 
-def _check_path(path: str | os.PathLike[str]) -> pathlib.Path:
-  path = pathlib.Path(path)
-  if path.suffix not in ('.mp4', '.png'):
-    raise ValueError(f'path: got {str(path)!r}, need one in .mp4 or .png.')
-  return path
-
-
 def _check_rollouts(environment, rollouts) -> list[np.ndarray]:
   rollouts = [np.asarray(rollout, np.float64) for rollout in rollouts]
   if not rollouts:
@@ -288,74 +264,3 @@ def _child_environment(backend: str) -> dict[str, str]:
   if backend in ('egl', 'osmesa'):
     variables['PYOPENGL_PLATFORM'] = backend
   return variables
-
-
-def _can_write_films() -> bool:
-  return importlib.util.find_spec('imageio_ffmpeg') is not None
-
-
-def _moments(rollout: np.ndarray, num_frames: int) -> np.ndarray:
-  """`num_frames` positions of a rollout, evenly spaced, ends included."""
-  index = np.linspace(0, len(rollout) - 1, num_frames).round().astype(int)
-  return rollout[index]
-
-
-def _caption(frames: np.ndarray, title: str) -> np.ndarray:
-  """Puts a line of text above every frame, `[n, height, width, 3]`."""
-  from matplotlib import figure as figure_lib
-  from matplotlib.backends import backend_agg
-
-  num_frames, _, width, _ = frames.shape
-  size = (width / _DOTS_PER_INCH, _CAPTION_HEIGHT / _DOTS_PER_INCH)
-  figure = figure_lib.Figure(size, dpi=_DOTS_PER_INCH)
-  figure.text(4 / width, 0.5, title, fontsize=7, verticalalignment='center')
-  canvas = backend_agg.FigureCanvasAgg(figure)
-  canvas.draw()
-  line = np.asarray(canvas.buffer_rgba())[..., :3]
-  return np.concatenate(
-    [np.broadcast_to(line, (num_frames, *line.shape)), frames], axis=1
-  )
-
-
-def _write_strip(path: pathlib.Path, frames: list[np.ndarray]) -> None:
-  from matplotlib import image
-
-  rows = [np.concatenate(list(row), axis=1) for row in frames]
-  image.imsave(path, np.concatenate(rows, axis=0))
-
-
-def _tile(frames: list[np.ndarray], num_columns: int) -> np.ndarray:
-  """Films `[n_i, h, w, 3]` in rows of `num_columns`: `[n, H, W, 3]`."""
-  length = max(len(film) for film in frames)
-  frames = [
-    film[np.minimum(np.arange(length), len(film) - 1)] for film in frames
-  ]
-  frames += [np.full_like(frames[0], 255)] * (-len(frames) % num_columns)
-  rows = [
-    np.concatenate(frames[start : start + num_columns], axis=2)
-    for start in range(0, len(frames), num_columns)
-  ]
-  return np.concatenate(rows, axis=1)
-
-
-def _write_film(path: pathlib.Path, film: np.ndarray, fps: float) -> None:
-  """Runs ffmpeg; imageio would fork, which JAX warns of."""
-  import imageio_ffmpeg
-
-  _, height, width, _ = film.shape
-  done = subprocess.run(
-    [
-      imageio_ffmpeg.get_ffmpeg_exe(),
-      *('-y', '-v', 'error', '-f', 'rawvideo', '-pix_fmt', 'rgb24'),
-      *('-s', f'{width}x{height}', '-r', f'{fps:.6g}', '-i', '-', '-an'),
-      *('-c:v', 'libx264', '-crf', '20', '-pix_fmt', 'yuv420p', str(path)),
-    ],
-    input=film.tobytes(),
-    capture_output=True,
-    timeout=_TIMEOUT_SECONDS,
-    check=False,
-  )
-  if done.returncode:
-    raise RuntimeError(
-      f'ffmpeg cannot write {path}: {done.stderr.decode(errors="replace")}'
-    )

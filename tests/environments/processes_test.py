@@ -58,6 +58,7 @@ def _make(what=''):
       set_seed=lambda environment, seed: environment.seed(seed),
       get_info=lambda environment: {'x': environment._place[0]},
       has_finite_tasks=False,
+      render=lambda environment: np.full((1, 1, 3), environment._place[0]),
     )
 
   return make_batch
@@ -75,10 +76,15 @@ def _play(batch):
 
 @pytest.mark.parametrize('num_processes', [2])
 def test_equals_the_batch_alone(num_processes):
-  expected = _play(_make()())
+  alone = _make()()
+  expected = _play(alone)
   batch = environments.ProcessBatch(_make(), num_processes)
   assert not batch.has_finite_tasks
   rows = _play(batch)
+  # Of either process.
+  np.testing.assert_array_equal(
+    batch.render([5, 0, 2]), alone.render([5, 0, 2])
+  )
   batch.close()
   for (row, info), (other, other_info) in zip(rows, expected, strict=True):
     np.testing.assert_array_equal(row.reward, other.reward)

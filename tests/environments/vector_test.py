@@ -195,6 +195,40 @@ def test_refused():
     _vector(MODES[0]).step(np.zeros((1, 1, 2)))
 
 
+@pytest.mark.parametrize('is_vector', [False, True])
+def test_hidden_successes(is_vector, monkeypatch):
+  """One that is no number is refused, as is one that was promised."""
+
+  def play(info, **options):
+    walked = Walk.step
+    with monkeypatch.context() as patch:
+      patch.setattr(
+        Walk, 'step', lambda self, action: (*walked(self, action)[:4], info)
+      )
+      if is_vector:
+        batch = _vector(MODES[0], **options)
+      else:
+        batch = environments.GymnasiumBatch(
+          Walk, _sample_task, _set_task, **options
+        )
+      rng = np.random.default_rng(0)
+      batch.reset(batch.sample_tasks(rng, 1), 2, rng)
+      batch.step(np.zeros((1, 2, 2)))
+    return batch.info
+
+  for yes in (True, np.True_, np.array(True), 1, np.float32(1)):
+    info = play({'success': yes}, reports=['success'])
+    np.testing.assert_array_equal(info['success'], [[1, 1]])
+  for wrong in ('yes', None, np.ones(3), {'now': 1}):
+    with pytest.raises(ValueError, match=r"Walk.*info\['success'\] is|number"):
+      play({'success': wrong})
+  with pytest.raises(ValueError, match='reported height, but not success, '):
+    play({'height': 2.0}, reports=['height', 'success'])
+  assert 'success' not in play({'height': 2.0})
+  with pytest.raises(ValueError, match="reports: got 'success', need a seq"):
+    play({}, reports='success')
+
+
 def test_info_by_stage_and_task(expected):
   """A table made by the recorder, and one made by hand."""
   batch = environments.GymnasiumBatch(Walk, _sample_task, _set_task)

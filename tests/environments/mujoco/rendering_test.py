@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 import pytest
 
+from acme_metarl.environments import films
 from acme_metarl.environments.mujoco import (
   locomotion,
   rendering,
@@ -96,7 +97,7 @@ def test_film_shows_rollouts_in_a_grid_at_the_speed_of_life(cheetah, painted):
 
 
 def test_without_ffmpeg_a_strip_is_written(cheetah, painted, monkeypatch):
-  monkeypatch.setattr(rendering, '_can_write_films', lambda: False)
+  monkeypatch.setattr(films, '_can_write_films', lambda: False)
   path = rendering.render_positions(
     cheetah, [_rollout([1, 2])], 'film.mp4', width=WIDTH, height=HEIGHT
   )
@@ -137,7 +138,7 @@ def test_policies_are_played_from_starts_of_their_tasks(cheetah, painted):
 def test_films_name_the_task_and_the_stage(cheetah, painted, monkeypatch):
   captions = []
   monkeypatch.setattr(
-    rendering,
+    films,
     '_caption',
     lambda frames, title: captions.append(title) or frames,
   )
