@@ -16,7 +16,7 @@ _ENVIRONMENTS = {
   'dm_control',
   'dm_env',
   'gymnasium',
-  'imageio',
+  'imageio_ffmpeg',
   'matplotlib',
   'metaworld',
   'mujoco',
