@@ -105,6 +105,7 @@ setuptools.setup(
   package_data={
     'acme_metarl': ['py.typed'],
     'acme_metarl.agents.maml': ['*.md'],
+    'acme_metarl.launchers.runs': ['html_page.*'],
   },
   install_requires=_CORE,
   entry_points={

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from acme_metarl.launchers.comparison import (
   curve_figure,
+  html_report,
   learning_curves,
   origin,
   stored_runs,
@@ -139,6 +140,18 @@ def write(output: pathlib.Path, points: Points, settings: Settings) -> str:
     text += f'\nNot evaluated yet: {", ".join(points.not_evaluated)}.\n'
   outputs.write(output / FINAL_RETURNS_MD, text.encode())
   outputs.write_json(output / VERSIONS_JSON, points.origin)
+  html_report.write(
+    output,
+    found,
+    {
+      environment.replace('_', ' '): _cells(
+        [x for x in summaries if x.environment == environment], settings
+      )
+      for environment in found
+    },
+    _caption(summaries, settings),
+    points.origin,
+  )
   return text
 
 

@@ -14,7 +14,7 @@ from acme_metarl.launchers.runs import outputs, plotting, tables
 
 CURVES_PNG = 'curves.png'
 _STEPS = 'environment steps'
-_BAND = 'bands: ± standard error over tasks'
+BAND = 'bands: ± standard error over tasks'
 # Fields that the second line of the title has, or that pictures show.
 _SIZES = ('num_tasks', 'num_rollouts', 'horizon', 'num_inner_steps')
 _TITLE_WIDTH = 110
@@ -97,7 +97,7 @@ def _share_steps(axes: Any, found: Any) -> None:
     panel.set_xlabel(_STEPS)
     if panel.lines:
       plotting.quantity_axis(panel)
-      plotting.legend_below(panel, _BAND if panel.collections else None)
+      plotting.legend_below(panel, BAND if panel.collections else None)
       if most:
         panel.set_xlim(-0.02 * most, 1.02 * most)
 
@@ -115,7 +115,7 @@ def _draw_evaluation(axes: Any, table: Mapping[str, np.ndarray]) -> None:
       table['environment_steps'][of_step],
       table['return_mean'][of_step],
       table['return_stderr'][of_step],
-      _look(int(step)),
+      look(int(step)),
     )
 
 
@@ -128,13 +128,13 @@ def _draw_training(
     return
   stage = 0
   while f'return_{stage}' in table:
-    look = _look(stage)
+    own = look(stage)
     axes.plot(
       table['environment_steps'],
       table[f'return_{stage}'],
-      color=look.color,
+      color=own.color,
       linewidth=1,
-      label=f'{look.label}, mean of {num_tasks} tasks',
+      label=f'{own.label}, mean of {num_tasks} tasks',
     )
     stage += 1
 
@@ -153,12 +153,13 @@ def _draw_gradient(axes: Any, table: Mapping[str, np.ndarray]) -> None:
   )
 
 
-def _look(num_inner_steps_taken: int) -> plotting.Style:
-  look = plotting.style(f'stage_{num_inner_steps_taken}', num_inner_steps_taken)
+def look(num_inner_steps_taken: int) -> plotting.Style:
+  """How the curve after so many adaptation steps looks."""
+  color = plotting.style('', num_inner_steps_taken).color
   label = (
     'before adaptation'
     if not num_inner_steps_taken
     else f'after {num_inner_steps_taken} step'
     + 's' * (num_inner_steps_taken > 1)
   )
-  return plotting.Style(label, look.color, marker='')
+  return plotting.Style(label, color, marker='')

@@ -12,6 +12,7 @@ from acme_metarl.launchers.runs import (
   curves,
   outputs,
   played,
+  run_report,
   seals,
   seeds,
   tables,
@@ -141,9 +142,10 @@ class RunRecords:
     self.draw()
 
   def draw(self) -> None:
-    """Draws `curves.png` anew."""
+    """Draws `curves.png`, and writes `report.html`, anew."""
     with outputs.writing():
       curves.draw(self._directory, self.config)
+      run_report.write(self._directory, self.config)
     # Else parts of figures, which refer to each other in circles, pile up to
     # 100 MB before Python looks for them.
     gc.collect()

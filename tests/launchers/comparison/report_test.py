@@ -3,9 +3,11 @@
 import importlib.metadata
 import json
 import pathlib
+import re
 import shutil
 import sys
 
+import numpy as np
 import pytest
 
 from acme_metarl.launchers.comparison import report, stored_runs
@@ -140,6 +142,30 @@ def test_stored_tables_are_made_again_byte_for_byte(tmp_path, name, call_main):
       # Another scipy's quantiles differ in their last digits.
       made, kept = map(_rounded, (made, kept))
     assert made == kept, file
+
+
+def test_a_page_to_hover_over(tmp_path, call_main):
+  stored = _RESULTS / 'compare_smoke'
+  for path in stored.iterdir():
+    shutil.copy(path, tmp_path)
+  call_main('compare', f'--logdir={tmp_path}', '--only_report')
+  text = (tmp_path / 'report.html').read_text(encoding='utf-8')
+  data = re.search(r'id="data">(.*?)</script>', text).group(1)
+  (chart,) = json.loads(data)
+  assert chart['title'] == 'navigation 2d'
+  rows = [
+    row
+    for row in tables.read_csv(stored / 'curves.csv')
+    if row['algorithm'] == 'promp_taypo2'
+    and row['num_inner_steps_taken'] == '1'
+  ]
+  (own,) = [x for x in chart['series'] if x['name'] == 'PROMP-TayPO-2']
+  for i, iteration in enumerate(dict.fromkeys(x['iteration'] for x in rows)):
+    at = [x for x in rows if x['iteration'] == iteration]
+    mean = np.mean([float(x['return_mean']) for x in at])
+    assert own['y'][i] == pytest.approx(mean, rel=1e-4)
+  # The table, and what made the runs.
+  assert '<th>after adaptation</th>' in text and '&quot;jax&quot;' in text
 
 
 def _rounded(text):

@@ -77,10 +77,12 @@ def straight(tmp_path_factory):
 def test_files_of_a_run(straight):
   assert {path.name for path in straight.iterdir()} == {
     'checkpoints',
+    'columns.md',
     'config.json',
     'curves.png',
     'evaluation.csv',
     'learner.csv',
+    'report.html',
     'tensorboard',
   }
   header = (straight / 'evaluation.csv').read_text().splitlines()[0]

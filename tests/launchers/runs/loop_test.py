@@ -14,6 +14,7 @@ import pytest
 from acme_metarl import presets
 from acme_metarl.launchers.runs import (
   checkpointing,
+  columns,
   curves,
   loop,
   outputs,
@@ -416,6 +417,12 @@ def test_stopped_resumed_and_extended_is_undisturbed(trained, tmp_path):
   _run(make, parts, config)
   for whole, part in zip(directories('whole'), parts, strict=True):
     assert _rows(part, tables.LEARNER_CSV) == _rows(whole, tables.LEARNER_CSV)
+    for table, known in (
+      (tables.LEARNER_CSV, columns.LEARNER),
+      (tables.EVALUATION_CSV, columns.EVALUATION),
+    ):
+      found = tables.read_csv(whole / table)[0]
+      assert [x for x in found if not columns.is_known(known, x)] == []
     assert _evaluated(whole) == [0, 2, 4, 5]
     assert _evaluated(part) == [0, 2, 3, 4, 5]
     assert [
