@@ -18,6 +18,7 @@ if TYPE_CHECKING:
   from acme_metarl import meta as meta
   from acme_metarl import on_device as on_device
   from acme_metarl import presets as presets
+  from acme_metarl import self_tuning as self_tuning
   from acme_metarl import tabular as tabular
   from acme_metarl import types as types
   from acme_metarl.config import AlgorithmConfig as AlgorithmConfig
@@ -38,6 +39,7 @@ __all__ = [
   'meta',
   'on_device',
   'presets',
+  'self_tuning',
   'tabular',
   'types',
 ]

@@ -96,6 +96,7 @@ def _imported(folder: str) -> dict[str, str]:
     ('acme_metarl/evaluators', ['_CORE']),
     ('acme_metarl/meta', ['_CORE']),
     ('acme_metarl/on_device', ['_CORE']),
+    ('acme_metarl/self_tuning', ['_CORE']),
     ('acme_metarl/studies', ['_CORE']),
     ('acme_metarl/tabular', ['_CORE']),
     ('environments', ['_CORE', '_MUJOCO']),

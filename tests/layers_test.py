@@ -51,13 +51,19 @@ _ROOMS = {
     _LIBRARY,
   ),
   'on_device': (None, {'studies', 'tabular'}, _LIBRARY),
+  'self_tuning': (
+    None,
+    {'on_device', 'presets', 'studies', 'tabular'},
+    _LIBRARY,
+  ),
   'studies': (None, {'on_device'}, _LIBRARY),
   **{
     f'launchers.{room}': (
       {
         *('agents', 'environments', 'launchers.runs', f'launchers.{room}'),
         *('algorithm_parts', 'config', 'evaluators', 'meta', 'on_device'),
-        *('import_order', 'presets', 'studies', 'tabular', 'types'),
+        *('import_order', 'presets', 'self_tuning', 'studies', 'tabular'),
+        'types',
       },
       set(),
       None,

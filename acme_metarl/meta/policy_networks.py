@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from acme_metarl import types
-from acme_metarl.meta import distributions, observations
+from acme_metarl.meta import distributions, observations, torsos
 
 # A softmax over more integers than these is hardly meant.
 _MOST_VALUES = 256
@@ -42,7 +42,8 @@ def make_default(
       bounded integers are independent categoricals, of at most 256 values each;
       a vector of floats is Gaussian.
     observation_spec: of one observation, a pytree of such; None if every leaf
-      is a vector of numbers.
+      is a vector of numbers. An image, `[H, W, C]`, gets the convolutions of
+      `torsos.make_torso` in the place of hidden layers.
     hidden_sizes: see `gaussian`.
     init_log_std: see `gaussian`.
     min_std: see `gaussian`.
@@ -55,9 +56,11 @@ def make_default(
   Raises:
     ValueError: on actions or observations that have no such network.
   """
+  head = head_of_spec(action_spec, init_log_std, min_std)
   if observation_spec is not None:
+    if torsos.is_image(observation_spec):
+      return _of_images(head, compute_dtype, observation_spec)
     observations.check_spec(observation_spec)
-  head = _head_of_spec(action_spec, init_log_std, min_std)
   return _feed_forward(head, hidden_sizes, compute_dtype, observation_spec)
 
 
@@ -253,7 +256,7 @@ def gru(
   """
   if observation_spec is not None:
     observations.check_spec(observation_spec)
-  head = _head_of_spec(action_spec, init_log_std, min_std)
+  head = head_of_spec(action_spec, init_log_std, min_std)
 
   def initial_state():
     return jnp.zeros((memory_size,))
@@ -293,15 +296,20 @@ def gru(
   )
 
 
-class _Head(NamedTuple):
-  """From the last layer's outputs to a distribution."""
+class Head(NamedTuple):
+  """From the last layer's outputs to a distribution.
+
+  Attributes:
+    size: how many outputs.
+    make: `[..., size] -> distribution` with the batch axes `[...]`.
+  """
 
   size: int
   make: Callable[[chex.Array], distrax.Distribution]
 
 
 def _feed_forward(
-  head: _Head, hidden_sizes, compute_dtype, observation_spec
+  head: Head, hidden_sizes, compute_dtype, observation_spec
 ) -> types.Policy:
   def forward(observation):
     x = observations.flatten(observation, observation_spec)
@@ -310,7 +318,36 @@ def _feed_forward(
   return from_haiku(forward)
 
 
-def _head_of_spec(action_spec, init_log_std, min_std) -> _Head:
+def _of_images(head: Head, compute_dtype, observation_spec) -> types.Policy:
+  torso = torsos.make_torso(observation_spec)
+
+  def forward(observation):
+    features = torso(observation)
+    return head.make(_network(features, (), head.size, compute_dtype))
+
+  return from_haiku(forward)
+
+
+def head_of_spec(
+  action_spec: Any, init_log_std: float = 0.0, min_std: float = 1e-6
+) -> Head:
+  """The distribution that an action spec asks for, see `make_default`.
+
+  >>> from dm_env import specs
+  >>> head_of_spec(specs.DiscreteArray(3)).size
+  3
+
+  Args:
+    action_spec: `dm_env`'s, of one action.
+    init_log_std: see `gaussian`.
+    min_std: see `gaussian`.
+
+  Returns:
+    A head, to be used inside of a Haiku transform.
+
+  Raises:
+    ValueError: on actions that have no such distribution.
+  """
   num_values = getattr(action_spec, 'num_values', None)
   if num_values is not None:
     return _categorical_head(num_values)
@@ -327,7 +364,7 @@ def _head_of_spec(action_spec, init_log_std, min_std) -> _Head:
   return _gaussian_head(shape[0], init_log_std, min_std)
 
 
-def _gaussian_head(action_size, init_log_std, min_std) -> _Head:
+def _gaussian_head(action_size, init_log_std, min_std) -> Head:
   def make(mean):
     log_std = hk.get_parameter(
       'log_std',
@@ -340,14 +377,14 @@ def _gaussian_head(action_size, init_log_std, min_std) -> _Head:
     normal = distrax.Normal(mean, jnp.broadcast_to(std, mean.shape))
     return distrax.Independent(normal, reinterpreted_batch_ndims=1)
 
-  return _Head(action_size, make)
+  return Head(action_size, make)
 
 
-def _categorical_head(num_actions) -> _Head:
-  return _Head(num_actions, lambda x: distrax.Categorical(logits=x))
+def _categorical_head(num_actions) -> Head:
+  return Head(num_actions, lambda x: distrax.Categorical(logits=x))
 
 
-def _integers_head(minimum, num_values) -> _Head:
+def _integers_head(minimum, num_values) -> Head:
   num_values = np.asarray(num_values)
   is_value = np.arange(num_values.max()) < num_values[..., np.newaxis]
 
@@ -358,7 +395,7 @@ def _integers_head(minimum, num_values) -> _Head:
       logits = distributions.mask_logits(logits, is_real)
     return distributions.Integers(logits, minimum)
 
-  return _Head(is_value.size, make)
+  return Head(is_value.size, make)
 
 
 def _integer_bounds(spec: Any) -> tuple[np.ndarray, np.ndarray]:

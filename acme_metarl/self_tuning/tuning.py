@@ -1,0 +1,209 @@
+"""The meta-update: K updates, a validation rollout, and the way back.
+
+Whoever has rollouts calls it: on a device they are played while the function
+runs, in the Acme agent they are played before.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+from jax import lax
+import jax.numpy as jnp
+import optax
+
+from acme_metarl import types
+from acme_metarl.self_tuning import config as config_lib
+from acme_metarl.self_tuning import networks as networks_lib
+from acme_metarl.self_tuning import updating
+
+# (parameters, carry) -> (rollouts of them `[B, T]`, carry).
+Play = Callable[[types.PyTree, Any], tuple[types.Stage, Any]]
+
+
+class TunerState(NamedTuple):
+  """All that learning carries on.
+
+  Attributes:
+    meta_params: tuned numbers, networks, and the optimiser's state.
+    meta_opt_state: of the meta-optimiser.
+    num_updates: meta-updates done.
+    num_skipped: meta-gradients that were not finite, and not applied.
+  """
+
+  meta_params: updating.MetaParams
+  meta_opt_state: Any
+  num_updates: chex.Array
+  num_skipped: chex.Array
+
+
+class _Result(NamedTuple):
+  """What K updates and the outer loss leave."""
+
+  params: types.PyTree
+  opt_state: Any
+  validation: types.Stage
+  carry: Any
+
+
+class Tuner:
+  """The pure functions of a self-tuning agent.
+
+  See "Meta-Gradient Reinforcement Learning" by Xu et al. (2018),
+  https://arxiv.org/abs/1805.09801; with several numbers "A Self-Tuning
+  Actor-Critic Algorithm" by Zahavy et al. (2020),
+  https://arxiv.org/abs/2002.12928.
+
+  Attributes:
+    config: the agent.
+    update: the inner loop.
+  """
+
+  def __init__(
+    self,
+    config: config_lib.SelfTuningConfig,
+    networks: networks_lib.ActorCritic,
+  ):
+    """Makes the functions.
+
+    Args:
+      config: the agent.
+      networks: the actor-critic, `config.make_networks`' or your own.
+    """
+    self.config = config
+    self.update = config.make_update(networks)
+
+  def init(self, key: chex.PRNGKey, observation: chex.ArrayTree) -> TunerState:
+    """Returns the state at the start, for one unbatched observation."""
+    meta_params = self.update.init_meta_params(key, observation)
+    meta_opt_state = self.config.meta_optimizer.init(meta_params.tuned)
+    zero = jnp.zeros((), jnp.int32)
+    return TunerState(meta_params, meta_opt_state, zero, zero)
+
+  def step(
+    self, state: TunerState, first: types.Stage, play: Play, carry: Any
+  ) -> tuple[TunerState, types.Stage, Any, dict[str, chex.Array]]:
+    """K updates, and, where anything is tuned, one meta-update.
+
+    Args:
+      state: the state.
+      first: rollouts of the parameters in it, for the first update.
+      play: gives rollouts of other parameters; a carry goes through.
+      carry: of `play`.
+
+    Returns:
+      The new state; the validation rollouts, which are of its parameters (what
+      was `first` where nothing is tuned and nothing follows); the carry;
+      metrics, scalars.
+    """
+    if not self.config.tuned:
+      return self._plain_step(state, first, play, carry)
+    gradient, (result, loss) = jax.grad(self.meta_loss, has_aux=True)(
+      state.meta_params.tuned, state.meta_params, first, play, carry
+    )
+    norm = optax.global_norm(gradient)
+    is_finite = jnp.isfinite(norm)
+    updates, meta_opt_state = self.config.meta_optimizer.update(
+      gradient, state.meta_opt_state, state.meta_params.tuned
+    )
+    tuned = optax.apply_updates(state.meta_params.tuned, updates)
+    tuned, meta_opt_state = jax.tree_util.tree_map(
+      lambda new, old: jnp.where(is_finite, new, old),
+      (tuned, meta_opt_state),
+      (state.meta_params.tuned, state.meta_opt_state),
+    )
+    state = TunerState(
+      updating.MetaParams(tuned, result.params, result.opt_state),
+      meta_opt_state,
+      state.num_updates + 1,
+      state.num_skipped + 1 - is_finite.astype(jnp.int32),
+    )
+    metrics = {
+      'meta_loss': loss,
+      'meta_gradient_norm': norm,
+      'num_skipped': state.num_skipped,
+      **self.numbers(state),
+    }
+    return state, result.validation, result.carry, metrics
+
+  def numbers(self, state: TunerState) -> dict[str, chex.Array]:
+    """The hyper-parameters now, by name."""
+    numbers = self.update.hyperparameters(state.meta_params)
+    return {name: jnp.asarray(x) for name, x in numbers._asdict().items()}
+
+  def meta_loss(
+    self,
+    tuned: dict[str, chex.Array],
+    meta_params: updating.MetaParams,
+    first: types.Stage,
+    play: Play,
+    carry: Any,
+  ) -> tuple[chex.Array, tuple[_Result, chex.Array]]:
+    """The outer loss after K updates, as a function of the tuned scalars.
+
+    Rollouts are data: they are constant.
+
+    Args:
+      tuned: unbounded scalars by name.
+      meta_params: the life that the updates go on from.
+      first: rollouts of its parameters.
+      play: see `step`.
+      carry: see `step`.
+
+    Returns:
+      The loss, and what is left to carry on.
+    """
+    life = self.update.merge(meta_params, tuned)
+    params, opt_state = self.update.init(life)
+    stage = first
+    for k in range(self.config.num_inner_steps):
+      if k:
+        stage, carry = _play(play, params, carry)
+      params, opt_state = self.update.update(life, params, opt_state, stage)
+    validation, carry = _play(play, params, carry)
+    if self.config.bootstrap_steps:
+      loss, carry = self._distance_from_target(
+        life, params, opt_state, validation, play, carry
+      )
+    else:
+      loss = self.update.outer_loss(
+        params, validation, life, self.config.outer_entropy_cost
+      )
+    result = _Result(params, opt_state, validation, carry)
+    return loss, lax.stop_gradient((result, loss))
+
+  def _distance_from_target(
+    self, life, params, opt_state, stage, play, carry
+  ) -> tuple[chex.Array, Any]:
+    """KL divergence from the policy that bootstrapping leads to."""
+    life, target, opt_state = lax.stop_gradient((life, params, opt_state))
+    for _ in range(self.config.bootstrap_steps - 1):
+      target, opt_state = self.update.update(life, target, opt_state, stage)
+      stage, carry = _play(play, target, carry)
+    gradient = jax.grad(self.update.outer_loss)(
+      target, stage, life, self.config.outer_entropy_cost
+    )
+    target, _ = self.update.descend(target, opt_state, gradient)
+    ours, theirs = (
+      self.update.policies(x, stage, life)
+      for x in (params, lax.stop_gradient(target))
+    )
+    divergence = theirs.kl_divergence(ours)
+    return jnp.sum(divergence * stage.mask) / jnp.sum(stage.mask), carry
+
+  def _plain_step(self, state, first, play, carry):
+    life, stage = state.meta_params, first
+    params, opt_state = self.update.init(life)
+    for _ in range(self.config.num_inner_steps):
+      params, opt_state = self.update.update(life, params, opt_state, stage)
+      stage, carry = _play(play, params, carry)
+    state = state._replace(
+      meta_params=life._replace(params=params, opt_state=opt_state),
+      num_updates=state.num_updates + 1,
+    )
+    return state, stage, carry, self.numbers(state)
+
+
+def _play(play, params, carry) -> tuple[types.Stage, Any]:
+  return lax.stop_gradient(play(lax.stop_gradient(params), carry))
