@@ -9,7 +9,13 @@ import optax
 
 from acme_metarl import algorithm_parts, config_checks, types
 from acme_metarl.evaluators import reductions
-from acme_metarl.meta import baselines, objectives, policies, trust_region
+from acme_metarl.meta import (
+  baselines,
+  causal_dial,
+  objectives,
+  policies,
+  trust_region,
+)
 
 
 class Options(dict[str, Any]):
@@ -55,7 +61,8 @@ class AlgorithmConfig:
     inner_loop: an `inner_loop.InnerLoop` of your own, made by a function of
       (configuration, policy); None for `inner_loop.GradientAscent`.
     evaluator: objective of adaptation, of `evaluators`.
-    evaluator_options: keyword arguments for it.
+    evaluator_options: keyword arguments for it. `causal_lambda` may be
+      'adaptive': the outer loop sets it, see `meta.causal_dial`.
     learned_evaluator_options: evaluator options, and 'discount', that the outer
       loop learns, with their initial values in (0, 1).
     reduction: of `evaluators.reductions`.
@@ -65,6 +72,10 @@ class AlgorithmConfig:
     es_noise_std: standard deviation σ of the perturbations of evolution
       strategies.
     outer_objective: of `meta.objectives`.
+    stage_weights: weight of the outer objective of each of the K+1 stages'
+      policies on that stage's data, from before adaptation to after the last
+      step (the multi-step loss of MAML++, Antoniou et al. 2019,
+      https://arxiv.org/abs/1810.09502); None for the last one alone.
     clip_epsilon: of the clipped surrogate given by name.
     inner_kl_coefficient: weight of the mean over inner steps of KL(behaviour
       policy ‖ policy) in the outer loss.
@@ -76,6 +87,9 @@ class AlgorithmConfig:
     outer_learning_rate: of an optimiser given by name.
     outer_optimizer_options: further keyword arguments for it.
     num_outer_epochs: outer steps on each meta-batch.
+    max_epoch_kl: a meta-batch's outer steps end once the mean KL(behaviour
+      policy ‖ policy) of a stage, before or after adaptation, is beyond it; the
+      first step is always made. None for no bound.
     max_kl: trust region: bound on the mean KL between adapted policies.
     cg_iterations: trust region: conjugate-gradient steps.
     cg_damping: trust region: added to the curvature's diagonal.
@@ -118,6 +132,7 @@ class AlgorithmConfig:
   meta_gradient: str = 'full'
   es_noise_std: float = 0.1
   outer_objective: str | Callable[..., Any] = 'clipped_surrogate'
+  stage_weights: tuple[float, ...] | None = None
   clip_epsilon: float = 0.3
   inner_kl_coefficient: float = 5e-4
   adaptive_inner_kl: bool = False
@@ -128,6 +143,7 @@ class AlgorithmConfig:
     default_factory=Options
   )
   num_outer_epochs: int = 5
+  max_epoch_kl: float | None = None
   max_kl: float = 0.01
   cg_iterations: int = 10
   cg_damping: float = 0.0
@@ -148,7 +164,7 @@ class AlgorithmConfig:
       object.__setattr__(self, 'evaluator', self.evaluator.func)
     for field in dataclasses.fields(self):
       value = getattr(self, field.name)
-      if field.name == 'hidden_sizes':
+      if field.name == 'hidden_sizes' or isinstance(value, list):
         value = tuple(value)
       elif field.name.endswith('_options') and isinstance(value, Mapping):
         value = Options(value)
@@ -160,6 +176,12 @@ class AlgorithmConfig:
   @property
   def uses_trust_region(self) -> bool:
     return self.outer_optimizer == 'trust_region'
+
+  @property
+  def sets_causal_lambda(self) -> bool:
+    """Whether the outer loop sets the evaluator's causal λ."""
+    value = self.evaluator_options.get('causal_lambda')
+    return isinstance(value, str) and value == causal_dial.ADAPTIVE
 
   @property
   def is_off_policy(self) -> bool:
@@ -185,6 +207,8 @@ class AlgorithmConfig:
     constant.
     """
     options = dict(self.evaluator_options)
+    if self.sets_causal_lambda:
+      del options['causal_lambda']  # On its own data the gradient has none.
     function = self.evaluator
     if isinstance(function, str):
       taken = algorithm_parts.evaluator_options(function)

@@ -38,6 +38,7 @@ def check(config: Any) -> None:
   _check_names(config)
   _check_evaluator(config)
   _check_inner_loop(config)
+  _check_stage_weights(config)
   _check_combinations(config)
 
 
@@ -80,6 +81,8 @@ def _check_numbers(config: Any) -> None:
     'es_noise_std',
   ):
     _check_number(name, getattr(config, name), 1e-300, None, 'above 0')
+  if config.max_epoch_kl is not None:
+    _check_number('max_epoch_kl', config.max_epoch_kl, 1e-300, None, 'above 0')
   for name in ('inner_kl_coefficient', 'cg_damping'):
     _check_number(name, getattr(config, name), 0, None, 'of at least 0')
   for name in ('inner_learning_rate', 'init_log_std'):
@@ -195,6 +198,7 @@ def _check_evaluator(config: Any) -> None:
     _check_count(
       "evaluator_options['order']", config.evaluator_options['order']
     )
+  _check_causal_lambda(config)
   for name, value in config.learned_evaluator_options.items():
     if name not in algorithm_parts.LEARNABLE_OPTIONS:
       raise ValueError(
@@ -207,6 +211,31 @@ def _check_evaluator(config: Any) -> None:
       1e-9,
       1 - 1e-9,
       'between 0 and 1, since it is learned behind a sigmoid,',
+    )
+
+
+def _check_causal_lambda(config: Any) -> None:
+  value = config.evaluator_options.get('causal_lambda')
+  if isinstance(value, str) and not config.sets_causal_lambda:
+    raise ValueError(
+      "evaluator_options['causal_lambda'] must be a number in [0, 1] or"
+      f" 'adaptive', but got {value!r}."
+    )
+  if not config.sets_causal_lambda:
+    return
+  needs = {
+    'an outer loss with a meta-gradient': config.meta_gradient
+    not in (*algorithm_parts.UNDIFFERENTIATED, 'first_order'),
+    'the inner loop of the library': config.inner_loop is None,
+    'at least 2 tasks': config.num_tasks > 1,
+    'that it is not learned as well': 'causal_lambda'
+    not in config.learned_evaluator_options,
+  }
+  missing = [need for need, is_met in needs.items() if not is_met]
+  if missing:
+    raise ValueError(
+      "evaluator_options['causal_lambda'] is 'adaptive', which needs"
+      f' {" and ".join(missing)}. Give a number in [0, 1] instead.'
     )
 
 
@@ -242,12 +271,42 @@ def _check_inner_loop(config: Any) -> None:
     )
 
 
+def _check_stage_weights(config: Any) -> None:
+  weights = config.stage_weights
+  if weights is None:
+    return
+  num_stages = config.num_inner_steps + 1
+  if not isinstance(weights, tuple) or len(weights) != num_stages:
+    raise ValueError(
+      f'stage_weights must be {num_stages} numbers, one for each stage'
+      f' (num_inner_steps is {config.num_inner_steps}), but got {weights!r}.'
+    )
+  for weight in weights:
+    _check_number('stage_weights', weight, 0, None, 'of at least 0')
+  if not weights[-1] > 0:
+    raise ValueError(
+      'stage_weights must end with a number above 0, the weight of the policy'
+      f' that all adaptation steps lead to, but got {weights!r}.'
+    )
+  if config.meta_gradient in algorithm_parts.UNDIFFERENTIATED:
+    raise ValueError(
+      f'stage_weights weigh outer objectives, which meta_gradient'
+      f' {config.meta_gradient!r} does not differentiate. Leave them None.'
+    )
+
+
 def _check_combinations(config: Any) -> None:
   if config.uses_trust_region and config.num_outer_epochs != 1:
     raise ValueError(
       'outer_optimizer "trust_region" takes one step that uses up the whole'
       f' max_kl, but num_outer_epochs is {config.num_outer_epochs}. Set'
       ' num_outer_epochs=1, or use "adam" for several steps.'
+    )
+  if config.max_epoch_kl is not None and config.num_outer_epochs == 1:
+    raise ValueError(
+      'max_epoch_kl ends the outer steps on a meta-batch early, but'
+      ' num_outer_epochs is 1, and the first is always made. Leave it None, or'
+      ' allow more epochs; a trust region has max_kl.'
     )
   if config.outer_objective == 'policy_gradient':
     if config.uses_trust_region:

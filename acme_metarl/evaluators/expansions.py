@@ -11,6 +11,7 @@ import numpy as np
 from acme_metarl.evaluators import (
   importance_weighted,
   input_checks,
+  ratios,
   recurrences,
 )
 
@@ -25,6 +26,8 @@ def taylor_expansion(
   order: int = 1,
   lambda_: chex.Numeric = 1.0,
   causal_lambda: chex.Numeric = 1.0,
+  clip_rho_threshold: chex.Numeric = float('inf'),
+  leak_rho: chex.Numeric = 1.0,
   q_tm1: chex.Array | None = None,
   v_mu_tm1: chex.Array | None = None,
   stop_target_gradients: bool = True,
@@ -50,6 +53,11 @@ def taylor_expansion(
   Hessian are those of Loaded DiCE with that λ (Farquhar et al., 2019); third
   derivatives are those of the formula here, which differ from theirs for κ
   between 0 and 1. κ is differentiated always.
+
+  **Truncated ratios**: with a `clip_rho_threshold`, ρ̄ = a min(ρ, threshold) +
+  (1 − a) ρ takes the place of ρ, a = `leak_rho`, as in
+  `truncated_doubly_robust`. It bounds the products of ratios where data is used
+  several times; on the behaviour policy a threshold of 1 or more does nothing.
 
   With a state-action critic, also v_μ(x) = Σ_a μ(a|x) q(x, a) is needed:
   W_1(t) = (v_π − v_μ)(x_t) + (ρ_t − 1)(Ĝ_t − q(x_t, a_t)) + γ_t W_1(t+1).
@@ -83,6 +91,8 @@ def taylor_expansion(
       Monte Carlo return. It bootstraps from `v_t`, or, where `v_mu_tm1` is
       given, from that: Ĝ is a return of μ.
     causal_lambda: κ, number or `[T]` in [0, 1]; no effect at order 1.
+    clip_rho_threshold: number or `[T]` > 0, infinite for none.
+    leak_rho: a, number or `[T]` in [0, 1]; 1 makes truncated ratios constant.
     q_tm1: `[T]` critic at (x_0, a_0) … (x_{T-1}, a_{T-1}), constant in θ.
     v_mu_tm1: `[T]` expectation of that critic under the behaviour policy,
       constant in θ. Both or neither.
@@ -93,8 +103,9 @@ def taylor_expansion(
 
   Raises:
     ValueError: if an input is no floating-point array of shape [T], T ≥ 1, if
-      the order is no integer of at least 1, `lambda_` or `causal_lambda` is
-      outside [0, 1], or only one of `q_tm1` and `v_mu_tm1` is given.
+      the order is no integer of at least 1, `lambda_`, `causal_lambda` or
+      `leak_rho` is outside [0, 1], the threshold is not above 0, or only one of
+      `q_tm1` and `v_mu_tm1` is given.
 
   Example:
     >>> v_tm1, v_t = jnp.array([1.0, 2.0]), jnp.array([2.0, 4.0])
@@ -127,6 +138,9 @@ def taylor_expansion(
   )
 
   constant = lax.stop_gradient if stop else _identity
+  rho_tm1 = ratios.truncated(
+    rho_tm1, clip_rho_threshold, leak_rho, ('clip_rho_threshold', 'leak_rho')
+  )
   weight = rho_tm1 - 1.0
   if q_tm1 is None:
     returns = _lambda_returns(v_t, r_t, discount_t, mixing)

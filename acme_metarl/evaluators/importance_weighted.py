@@ -6,11 +6,7 @@ See `acme_metarl.evaluators.protocols` for what the arguments are.
 import chex
 import jax.numpy as jnp
 
-from acme_metarl.evaluators import input_checks, recurrences
-
-# A ratio counts as truncated only beyond its threshold by this much: on-policy
-# ratios are 1 only up to rounding.
-_TRUNCATION_MARGIN = 1e-5
+from acme_metarl.evaluators import input_checks, ratios, recurrences
 
 
 def importance_sampling(
@@ -290,19 +286,12 @@ def truncated_doubly_robust(
     rho_tm1=rho_tm1,
   )
   q_tm1 = v_tm1 if q_tm1 is None else q_tm1
-  kind = r_t.dtype, r_t.shape[0]
-  mixing = input_checks.mixing('lambda_', lambda_, *kind)
-  clipped_rho = _truncate(
-    rho_tm1,
-    input_checks.threshold('clip_rho_threshold', clip_rho_threshold, *kind),
-    input_checks.mixing('leak_rho', leak_rho, *kind),
-    leaks=not input_checks.is_one(leak_rho),
+  mixing = input_checks.mixing('lambda_', lambda_, r_t.dtype, r_t.shape[0])
+  clipped_rho = ratios.truncated(
+    rho_tm1, clip_rho_threshold, leak_rho, ('clip_rho_threshold', 'leak_rho')
   )
-  clipped_c = _truncate(
-    rho_tm1,
-    input_checks.threshold('clip_c_threshold', clip_c_threshold, *kind),
-    input_checks.mixing('leak_c', leak_c, *kind),
-    leaks=not input_checks.is_one(leak_c),
+  clipped_c = ratios.truncated(
+    rho_tm1, clip_c_threshold, leak_c, ('clip_c_threshold', 'leak_c')
   )
   td = clipped_rho * (r_t + discount_t * v_t - q_tm1)
   trace = discount_t * clipped_c
@@ -347,15 +336,3 @@ def vtrace(
     leak_c=leak_c,
     q_tm1=q_tm1,
   )
-
-
-def _truncate(
-  rho: chex.Array, threshold: chex.Array, leak: chex.Array, *, leaks: bool
-) -> chex.Array:
-  # Selected, not min: up to the margin ρ and its derivatives are untouched,
-  # NaN stays, and an infinite threshold never enters arithmetic.
-  beyond = rho > threshold * (1.0 + _TRUNCATION_MARGIN)
-  if not leaks:
-    return jnp.where(beyond, threshold, rho)
-  finite = jnp.where(beyond, threshold, 1.0)
-  return jnp.where(beyond, leak * finite + (1.0 - leak) * rho, rho)

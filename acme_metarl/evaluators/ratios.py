@@ -6,6 +6,10 @@ import numpy as np
 
 from acme_metarl.evaluators import input_checks
 
+# A ratio counts as truncated only beyond its threshold by this much: on-policy
+# ratios are 1 only up to rounding.
+_TRUNCATION_MARGIN = 1e-5
+
 
 def importance_ratios(
   log_prob: chex.Array, behaviour_log_prob: chex.Array
@@ -94,6 +98,52 @@ def masked_importance_ratios(
     log_prob = jnp.where(counts, log_prob, 0.0)
     behaviour_log_prob = jnp.where(counts, behaviour_log_prob, 0.0)
   return importance_ratios(log_prob, behaviour_log_prob)
+
+
+def truncated(
+  rho_tm1: chex.Array,
+  threshold: chex.Numeric,
+  leak: chex.Numeric = 1.0,
+  names: tuple[str, str] = ('threshold', 'leak'),
+) -> chex.Array:
+  """Ratios a min(ρ, threshold) + (1 − a) ρ, a the leak.
+
+  A ratio is truncated only beyond its threshold by a factor of 1 + 1e-5; up to
+  there it stays as it is, derivatives included.
+
+  Args:
+    rho_tm1: `[T]` importance ratios.
+    threshold: number or `[T]` > 0, may be infinite.
+    leak: a, number or `[T]` in [0, 1]: 1 makes a truncated ratio constant, less
+      gives it 1 − a of its derivative back.
+    names: of the two, for messages.
+
+  Returns:
+    `[T]` ratios.
+
+  Raises:
+    ValueError: if the threshold is not above 0, or the leak outside [0, 1].
+
+  Example:
+    >>> print(truncated(jnp.array([0.5, 2.0]), 1.0))
+    [0.5 1. ]
+    >>> print(truncated(jnp.array([0.5, 3.0]), 1.0, leak=0.5))
+    [0.5 2. ]
+  """
+  kind = rho_tm1.dtype, rho_tm1.shape[0]
+  leaks = not input_checks.is_one(leak)
+  is_infinite = isinstance(threshold, float) and threshold == float('inf')
+  threshold = input_checks.threshold(names[0], threshold, *kind)
+  leak = input_checks.mixing(names[1], leak, *kind)
+  if is_infinite:
+    return rho_tm1
+  # Selected, not min: up to the margin ρ and its derivatives are untouched,
+  # NaN stays, and an infinite threshold never enters arithmetic.
+  beyond = rho_tm1 > threshold * (1.0 + _TRUNCATION_MARGIN)
+  if not leaks:
+    return jnp.where(beyond, threshold, rho_tm1)
+  finite = jnp.where(beyond, threshold, 1.0)
+  return jnp.where(beyond, leak * finite + (1.0 - leak) * rho_tm1, rho_tm1)
 
 
 def log_ratio_range(dtype: chex.ArrayDType) -> tuple[float, float]:

@@ -11,8 +11,10 @@ from acme_metarl import import_order
 __all__ = [
   'adaptation',
   'baselines',
+  'causal_dial',
   'diagnostics',
   'distributions',
+  'epochs',
   'evolution',
   'inner_loop',
   'learned_value',

@@ -1,5 +1,6 @@
 """What the outer loop can say about itself at next to no cost."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import chex
@@ -171,4 +172,53 @@ def gradient_statistics(
       sums.squares / num_tasks - mean_square, 0.0
     ),
     'meta_gradient_cosine': cosine,
+  }
+
+
+def metrics(
+  loss_before: chex.Array,
+  loss: chex.Array,
+  statistics: Mapping[str, chex.Array],
+  objective_before: chex.Array,
+  after: TaskDiagnostics,
+) -> dict[str, chex.Array]:
+  """What an outer step says about itself, by name.
+
+  Args:
+    loss_before: the outer loss before it.
+    loss: after it.
+    statistics: of the meta-gradient before it, `gradient_statistics`.
+    objective_before: the outer objective before it.
+    after: means over tasks after it.
+
+  Returns:
+    Scalars by name.
+  """
+  found = {
+    'loss_before': loss_before,
+    'loss': loss,
+    'objective_before': objective_before,
+    'objective': after.objective,
+    'clipped_share': after.clipped_share,
+    **statistics,
+  }
+  if after.outer_kl is not None and after.inner_kl is not None:
+    found['outer_kl'] = after.outer_kl
+    for index in range(after.inner_kl.shape[0]):
+      found[f'inner_kl_{index}'] = after.inner_kl[index]
+  for index in range(after.effective_sample_size.shape[0]):
+    found[f'effective_sample_size_{index}'] = after.effective_sample_size[index]
+  return found
+
+
+def kl_coefficients(kl_coefficient: chex.Array) -> dict[str, chex.Array]:
+  """Weights `[K]` of the inner steps' KL penalties, by name.
+
+  Example:
+    >>> kl_coefficients(jnp.array([0.5]))
+    {'kl_coefficient_0': Array(0.5, dtype=float32)}
+  """
+  return {
+    f'kl_coefficient_{index}': kl_coefficient[index]
+    for index in range(kl_coefficient.shape[0])
   }

@@ -200,8 +200,10 @@ def make_task_loss(
     kind=config.meta_gradient,
     clip_epsilon=config.clip_epsilon,
     needs_kl=config.uses_trust_region
+    or config.max_epoch_kl is not None
     or not isinstance(coefficient, int | float)
     or coefficient != 0,
+    stage_weights=config.stage_weights,
   )
 
 

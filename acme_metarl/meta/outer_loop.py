@@ -12,7 +12,9 @@ import optax
 from acme_metarl import config as config_lib
 from acme_metarl import types
 from acme_metarl.meta import (
+  causal_dial,
   diagnostics,
+  epochs,
   evolution,
   inner_loop,
   task_batching,
@@ -33,6 +35,7 @@ class MetaState(NamedTuple):
     num_updates: calls of `update` so far.
     num_skipped: outer steps left out because a gradient was not finite, or the
       trust region's curvature could not be used.
+    dial: `causal_dial.DialState` where causal λ sets itself.
   """
 
   params: types.PyTree
@@ -40,6 +43,18 @@ class MetaState(NamedTuple):
   kl_coefficient: chex.Array
   num_updates: chex.Array
   num_skipped: chex.Array
+  dial: types.PyTree = ()
+
+
+class _Dials(NamedTuple):
+  """What the outer loss depends on besides meta-parameters and data."""
+
+  kl_coefficient: chex.Array
+  causal_lambda: chex.Array | None
+
+  @classmethod
+  def of(cls, state: MetaState) -> '_Dials':
+    return cls(state.kl_coefficient, getattr(state.dial, 'causal_lambda', None))
 
 
 class OuterLoop:
@@ -72,6 +87,9 @@ class OuterLoop:
       ),
       num_updates=jnp.zeros((), jnp.int32),
       num_skipped=jnp.zeros((), jnp.int32),
+      dial=causal_dial.init(self._trainable(params))
+      if self._config.sets_causal_lambda
+      else (),
     )
 
   def _trainable(self, params: types.PyTree) -> types.PyTree:
@@ -97,7 +115,15 @@ class OuterLoop:
       The state after, and metrics by name.
     """
     num_tasks = reward.shape[0]
-    batches = self._batch(state.params, prepared, reward)
+    batches = self._batch(state, prepared, reward)
+    if self._config.sets_causal_lambda:
+      state = state._replace(
+        dial=lax.cond(
+          state.num_updates % causal_dial.INTERVAL == 0,
+          lambda: self._set_dial(state, batches, num_tasks),
+          lambda: state.dial,
+        )
+      )
     run = (
       self._trust_region_step
       if self._config.uses_trust_region
@@ -108,12 +134,36 @@ class OuterLoop:
       new_state._replace(num_updates=state.num_updates + 1),
       {
         **metrics,
+        **(causal_dial.metrics(state.dial) if state.dial else {}),
         'num_skipped': new_state.num_skipped,
       },
     )
 
-  def _batch(self, params, prepared, reward) -> task_batching.TaskBatches:
+  def _set_dial(self, state, batches, size) -> causal_dial.DialState:
+    """Measures what each causal λ costs, and takes the best."""
+
+    def task_sums(replicated, inputs):
+      params, kl_coefficient, grid = replicated
+      trainable = self._trainable(params)
+
+      def gradient(causal_lambda):
+        loss = self._loss.with_causal_lambda(causal_lambda)
+        return jax.grad(
+          lambda x: loss.task_loss(
+            self._merge(params, x), inputs[0], kl_coefficient
+          )[0]
+        )(trainable)
+
+      return causal_dial.task_sums(jax.vmap(gradient)(grid))
+
+    grid = jnp.asarray(causal_dial.GRID, state.kl_coefficient.dtype)
+    replicated = state.params, state.kl_coefficient, grid
+    sums = self._sum(task_sums, replicated, batches)
+    return causal_dial.update(state.dial, sums, size)
+
+  def _batch(self, state, prepared, reward) -> task_batching.TaskBatches:
     """Tasks in chunks, with the number of the half each belongs to."""
+    params, causal_lambda = state.params, _Dials.of(state).causal_lambda
     num_tasks = reward.shape[0]
     weight = jnp.zeros((num_tasks,), reward.dtype)
     if self._loss.kind == 'emaml':
@@ -123,16 +173,18 @@ class OuterLoop:
     half = jnp.arange(num_tasks) % 2
     batches = self._chunks(task, half)
 
-    def of_tasks(function):
+    def of_tasks(name):
+      def of_task(replicated, inputs):
+        params, causal_lambda = replicated
+        loss = self._loss.with_causal_lambda(causal_lambda)
+        return getattr(loss, name)(params, inputs[0].stages)
+
       return task_batching.map_over_tasks(
-        lambda params, inputs: function(params, inputs[0].stages),
-        params,
-        batches,
-        self._devices,
+        of_task, (params, causal_lambda), batches, self._devices
       )
 
     if self._loss.kind == 'score_function':
-      values = of_tasks(self._loss.value).reshape((-1,))[:num_tasks]
+      values = of_tasks('value').reshape((-1,))[:num_tasks]
       weight = task_loss_lib.score_function_weights(values)
       batches = self._chunks(task._replace(score_weight=weight), half)
     has_reference = bool(jax.tree_util.tree_leaves(prepared.behaviour_params))
@@ -140,7 +192,7 @@ class OuterLoop:
       return batches
     # KL divergences are measured from the policy before this update.
     task, half = batches.tasks
-    task = task._replace(reference=of_tasks(self._loss.reference))
+    task = task._replace(reference=of_tasks('reference'))
     return batches._replace(tasks=(task, half))
 
   def _chunks(self, task, half) -> task_batching.TaskBatches:
@@ -153,22 +205,23 @@ class OuterLoop:
       function, replicated, batches, self._devices
     )
 
-  def _mean_gradient(self, params: types.PyTree, kl_coefficient, batches, size):
+  def _mean_gradient(self, params: types.PyTree, dials: _Dials, batches, size):
     """Mean loss, meta-gradient, its statistics and the mean diagnostics."""
 
     def task_sums(replicated, inputs):
-      params, kl_coefficient = replicated
+      params, dials = replicated
       task, half = inputs
+      task_loss = self._loss.with_causal_lambda(dials.causal_lambda)
 
       def loss_fn(trainable):
         merged = self._merge(params, trainable)
-        return self._loss.task_loss(merged, task, kl_coefficient)
+        return task_loss.task_loss(merged, task, dials.kl_coefficient)
 
       trainable = self._trainable(params)
       if self._loss.kind == 'reptile':
         loss, aux = loss_fn(trainable)
         gradient = jax.tree_util.tree_map(
-          jnp.negative, self._loss.displacement(params, task.stages)
+          jnp.negative, task_loss.displacement(params, task.stages)
         )
       else:
         (loss, aux), gradient = jax.value_and_grad(loss_fn, has_aux=True)(
@@ -176,7 +229,7 @@ class OuterLoop:
         )
       return loss, aux, diagnostics.gradient_sums(gradient, half)
 
-    loss, aux, sums = self._sum(task_sums, (params, kl_coefficient), batches)
+    loss, aux, sums = self._sum(task_sums, (params, dials), batches)
     return (
       loss / size,
       diagnostics.mean_gradient(sums, size),
@@ -184,23 +237,24 @@ class OuterLoop:
       _divide(aux, size),
     )
 
-  def _evaluate(self, params: types.PyTree, kl_coefficient, batches, size):
+  def _evaluate(self, params: types.PyTree, dials: _Dials, batches, size):
     """Mean loss and diagnostics, without a gradient."""
 
     def task_loss(replicated, inputs):
-      return self._loss.task_loss(replicated[0], inputs[0], replicated[1])
+      params, dials = replicated
+      loss = self._loss.with_causal_lambda(dials.causal_lambda)
+      return loss.task_loss(params, inputs[0], dials.kl_coefficient)
 
-    return _divide(
-      self._sum(task_loss, (params, kl_coefficient), batches), size
-    )
+    return _divide(self._sum(task_loss, (params, dials), batches), size)
 
   def _epochs(self, state: MetaState, batches, size):
     """Several steps of an optax optimiser on the same meta-batch."""
+    dials = _Dials.of(state)
 
-    def epoch(carry, _):
+    def epoch(carry):
       params, opt_state, num_skipped = carry
       loss, gradient, statistics, aux = self._mean_gradient(
-        params, state.kl_coefficient, batches, size
+        params, dials, batches, size
       )
       trainable = self._trainable(params)
       updates, new_opt_state = self._optimizer.update(
@@ -214,25 +268,33 @@ class OuterLoop:
       return (*carry, num_skipped + ~is_finite), (loss, statistics, aux)
 
     carry = (state.params, state.opt_state, state.num_skipped)
-    carry, history = lax.scan(
-      epoch, carry, None, length=self._config.num_outer_epochs
+    carry, first, last, num_epochs = epochs.repeat(
+      epoch,
+      carry,
+      self._config.num_outer_epochs,
+      self._config.max_epoch_kl,
+      lambda report: jnp.append(report[2].inner_kl, report[2].outer_kl),
     )
     params, opt_state, num_skipped = carry
-    first, last = (
-      jax.tree_util.tree_map(lambda x, i=i: x[i], history) for i in (0, -1)
-    )
     loss, aux = last[0], last[2]
     if self._config.adaptive_inner_kl or self._config.num_outer_epochs == 1:
       # The last epoch's diagnostics are those before its own step.
-      loss, aux = self._evaluate(params, state.kl_coefficient, batches, size)
+      loss, aux = self._evaluate(params, dials, batches, size)
     state = state._replace(
       params=params,
       opt_state=opt_state,
       num_skipped=num_skipped,
       kl_coefficient=self._next_kl_coefficient(state.kl_coefficient, aux),
     )
-    metrics = _metrics(first[0], loss, first[1], first[2].objective, aux)
-    return state, {**metrics, **_kl_coefficients(state.kl_coefficient)}
+    metrics = diagnostics.metrics(
+      first[0], loss, first[1], first[2].objective, aux
+    )
+    if self._config.max_epoch_kl is not None:
+      metrics['num_epochs'] = num_epochs.astype(loss.dtype)
+    return state, {
+      **metrics,
+      **diagnostics.kl_coefficients(state.kl_coefficient),
+    }
 
   def perturbed(
     self, params: types.PyTree, key: chex.PRNGKey, num_tasks: int
@@ -296,17 +358,14 @@ class OuterLoop:
 
   def _trust_region_step(self, state: MetaState, batches, size):
     """One trust-region step."""
-    params = state.params
-    kl_coefficient = state.kl_coefficient
+    params, dials = state.params, _Dials.of(state)
     loss, gradient, statistics, aux = self._mean_gradient(
-      params, kl_coefficient, batches, size
+      params, dials, batches, size
     )
 
     def loss_and_kl(trainable):
       candidate = self._merge(params, trainable)
-      new_loss, new_aux = self._evaluate(
-        candidate, kl_coefficient, batches, size
-      )
+      new_loss, new_aux = self._evaluate(candidate, dials, batches, size)
       return new_loss, new_aux.outer_kl
 
     trainable = self._trainable(params)
@@ -316,40 +375,45 @@ class OuterLoop:
       trainable,
       loss=loss,
       loss_and_kl_fn=loss_and_kl,
-      curvature_fn=lambda v: self._gauss_newton(params, v, batches, size),
+      curvature_fn=lambda v: self._gauss_newton(
+        params, v, dials.causal_lambda, batches, size
+      ),
     )
     new_params = self._merge(params, optax.apply_updates(trainable, updates))
     is_usable = _is_finite((loss, gradient)) & (
       opt_state.num_backtracks <= self._config.max_backtracks
     )
     new_params = _select(is_usable, new_params, params)
-    new_loss, new_aux = self._evaluate(
-      new_params, kl_coefficient, batches, size
-    )
+    new_loss, new_aux = self._evaluate(new_params, dials, batches, size)
     state = state._replace(
       params=new_params,
       opt_state=opt_state,
       num_skipped=state.num_skipped + ~is_usable,
-      kl_coefficient=self._next_kl_coefficient(kl_coefficient, new_aux),
+      kl_coefficient=self._next_kl_coefficient(dials.kl_coefficient, new_aux),
     )
-    metrics = _metrics(loss, new_loss, statistics, aux.objective, new_aux)
+    metrics = diagnostics.metrics(
+      loss, new_loss, statistics, aux.objective, new_aux
+    )
     return state, {
       **metrics,
-      **_kl_coefficients(state.kl_coefficient),
+      **diagnostics.kl_coefficients(state.kl_coefficient),
       'step_accepted': opt_state.accepted.astype(loss.dtype),
       'num_backtracks': opt_state.num_backtracks.astype(loss.dtype),
     }
 
-  def _gauss_newton(self, params: types.PyTree, vector, batches, size):
+  def _gauss_newton(
+    self, params: types.PyTree, vector, causal_lambda, batches, size
+  ):
     """Mean over tasks of JᵀFJv through the adaptation."""
 
     def product(replicated, inputs):
-      params, vector = replicated
+      params, vector, causal_lambda = replicated
+      loss = self._loss.with_causal_lambda(causal_lambda)
       stages = inputs[0].stages
 
       def adapted_distribution(trainable):
         merged = self._merge(params, trainable)
-        return self._loss.outputs(merged, stages)[-1].distribution
+        return loss.outputs(merged, stages)[-1].distribution
 
       return trust_region.gauss_newton_product(
         adapted_distribution,
@@ -358,7 +422,8 @@ class OuterLoop:
         stages.mask[-1],
       )
 
-    return _divide(self._sum(product, (params, vector), batches), size)
+    replicated = params, vector, causal_lambda
+    return _divide(self._sum(product, replicated, batches), size)
 
   def _next_kl_coefficient(self, coefficient, aux) -> chex.Array:
     """Halves it below the target's range, doubles it above."""
@@ -371,31 +436,6 @@ class OuterLoop:
       jnp.where(aux.inner_kl > target * 1.5, 2.0, 1.0),
     )
     return coefficient * factor.astype(coefficient.dtype)
-
-
-def _metrics(loss_before, loss, statistics, objective_before, aux) -> Metrics:
-  metrics = {
-    'loss_before': loss_before,
-    'loss': loss,
-    'objective_before': objective_before,
-    'objective': aux.objective,
-    'clipped_share': aux.clipped_share,
-    **statistics,
-  }
-  if aux.outer_kl is not None:
-    metrics['outer_kl'] = aux.outer_kl
-    for index in range(aux.inner_kl.shape[0]):
-      metrics[f'inner_kl_{index}'] = aux.inner_kl[index]
-  for index in range(aux.effective_sample_size.shape[0]):
-    metrics[f'effective_sample_size_{index}'] = aux.effective_sample_size[index]
-  return metrics
-
-
-def _kl_coefficients(kl_coefficient: chex.Array) -> Metrics:
-  return {
-    f'kl_coefficient_{index}': kl_coefficient[index]
-    for index in range(kl_coefficient.shape[0])
-  }
 
 
 def _divide(tree: types.PyTree, size: int) -> types.PyTree:

@@ -34,6 +34,7 @@ themselves come from the policy, so they are meant for the evaluator
 """
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -86,6 +87,8 @@ class TaskLoss:
     clip_epsilon: ratios outside 1 ± this count as clipped in the diagnostics.
     needs_kl: whether KL divergences are part of the loss or of a constraint.
       Otherwise they are reported where the distribution has them.
+    stage_weights: `[K+1]` weight of the outer objective of each stage's policy
+      on that stage; None for the last one alone.
   """
 
   policy: types.Policy
@@ -95,6 +98,24 @@ class TaskLoss:
   kind: str = 'full'
   clip_epsilon: float = 0.3
   needs_kl: bool = True
+  stage_weights: tuple[float, ...] | None = None
+
+  def with_causal_lambda(self, value: chex.Array | None) -> 'TaskLoss':
+    """The same with a causal λ for the inner evaluator; None for its own.
+
+    Example:
+      >>> from acme_metarl import evaluators
+      >>> loss = TaskLoss(None, inner_loop.GradientAscent(
+      ...   None, evaluators.taylor_expansion), 1, objectives.Surrogate())
+      >>> loss.with_causal_lambda(0.5).inner.evaluator.keywords
+      {'causal_lambda': 0.5}
+    """
+    if value is None:
+      return self
+    inner: Any = self.inner  # `GradientAscent`; other ones have no evaluator.
+    evaluator = functools.partial(inner.evaluator, causal_lambda=value)
+    inner = dataclasses.replace(inner, evaluator=evaluator)
+    return dataclasses.replace(self, inner=inner)
 
   def unroll(
     self, params: types.PyTree, stages: types.Prepared
@@ -170,8 +191,9 @@ class TaskLoss:
       −(objective + score term) + mean_k kl_coefficient_k KL_k, and diagnostics.
     """
     outputs = self.outputs(params, task.stages)
-    last = take_stage(task.stages, self.num_inner_steps)
-    objective = self.outer_objective(outputs[-1].log_prob, last)
+    objective = self._judged(
+      self.outer_objective, [x.log_prob for x in outputs], task.stages
+    )
     loss = -objective
     kl: Any = None
     if self._has_kl(outputs[-1]):
@@ -193,10 +215,25 @@ class TaskLoss:
 
   def value(self, params: types.PyTree, stages: types.Prepared) -> chex.Array:
     """The outer objective's estimate of the adapted policy's value."""
-    last = take_stage(stages, self.num_inner_steps)
-    adapted = self.unroll(params, stages)[-1]
-    log_prob = self.evaluate(adapted, last).log_prob
-    return objectives.value(self.outer_objective, log_prob, last)
+    log_probs = [output.log_prob for output in self.outputs(params, stages)]
+
+    def estimate(log_prob, stage):
+      return objectives.value(self.outer_objective, log_prob, stage)
+
+    return self._judged(estimate, log_probs, stages)
+
+  def _judged(self, objective, log_probs, stages) -> chex.Array:
+    """An objective on the last stage, or its weighted sum over all."""
+    if self.stage_weights is None:
+      last = take_stage(stages, self.num_inner_steps)
+      return objective(log_probs[-1], last)
+    return sum(
+      weight * objective(log_prob, take_stage(stages, index))
+      for index, (weight, log_prob) in enumerate(
+        zip(self.stage_weights, log_probs, strict=True)
+      )
+      if weight
+    )
 
   def displacement(
     self, params: types.PyTree, stages: types.Prepared

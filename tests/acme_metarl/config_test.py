@@ -32,6 +32,18 @@ AlgorithmConfig = config.AlgorithmConfig
     (dict(gae_lambda=-0.1), 'gae_lambda must be'),
     (dict(max_kl=0), 'max_kl must be a number above 0'),
     (dict(clip_epsilon=float('nan')), 'clip_epsilon must be'),
+    (dict(stage_weights=(1.0,)), 'stage_weights must be 2 numbers'),
+    (dict(stage_weights=(1.0, -1.0)), 'stage_weights must be a number of at'),
+    (dict(stage_weights=(1.0, 0.0)), 'must end with a number above 0'),
+    (
+      dict(
+        stage_weights=(0.5, 1.0),
+        meta_gradient='reptile',
+        num_outer_epochs=1,
+        inner_kl_coefficient=0.0,
+      ),
+      'does not differentiate',
+    ),
     (dict(inner_learning_rate=float('inf')), 'inner_learning_rate must be'),
     (dict(inner_kl_coefficient=-1), 'inner_kl_coefficient must be'),
     (dict(backtrack_ratio=1), 'backtrack_ratio must be a number between'),

@@ -478,3 +478,52 @@ def test_refuses_bad_causal_lambdas(kappa):
   for evaluator in (evaluators.taylor_expansion, evaluators.loaded_dice):
     with pytest.raises(ValueError, match=r'causal_lambda .*\[0, 1\].*got'):
       evaluator(**inputs, causal_lambda=kappa)
+
+
+# Truncated ratios.
+
+
+@pytest.mark.parametrize('order', [1, 2, 3])
+@pytest.mark.parametrize('causal_lambda', [0.4, 1.0])
+def test_truncated_ratios_take_the_place_of_ratios(order, causal_lambda):
+  """min(ρ, 1.6) with a leak, by hand; its derivatives as well."""
+  inputs = make_inputs()
+  rho = inputs.pop('rho_tm1')
+  assert np.any(rho > 1.6) and np.any(rho < 1.6)
+  options = {'order': order, 'causal_lambda': causal_lambda}
+
+  def truncated(rho):
+    return evaluators.taylor_expansion(
+      **inputs, rho_tm1=rho, **options, clip_rho_threshold=1.6, leak_rho=0.7
+    )
+
+  def by_hand(rho):
+    rho = 0.7 * jnp.minimum(rho, 1.6) + 0.3 * rho
+    return evaluators.taylor_expansion(**inputs, rho_tm1=rho, **options)
+
+  close(all_derivatives(truncated, rho, 2), all_derivatives(by_hand, rho, 2))
+
+
+def test_truncation_at_one_changes_no_derivative_on_the_behaviour_policy():
+  inputs = make_inputs(on_policy=True)
+  rho = inputs.pop('rho_tm1')
+
+  def estimate(rho, **options):
+    return evaluators.taylor_expansion(
+      **inputs, rho_tm1=rho, order=2, **options
+    )
+
+  truncated = functools.partial(estimate, clip_rho_threshold=1.0)
+  close(all_derivatives(truncated, rho, 2), all_derivatives(estimate, rho, 2))
+
+
+@pytest.mark.parametrize(
+  ('options', 'problem'),
+  [
+    ({'clip_rho_threshold': 0.0}, 'clip_rho_threshold'),
+    ({'leak_rho': 1.5}, 'leak_rho'),
+  ],
+)
+def test_refuses_truncation(options, problem):
+  with pytest.raises(ValueError, match=problem):
+    evaluators.taylor_expansion(**make_inputs(), **options)

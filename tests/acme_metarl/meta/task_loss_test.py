@@ -1,5 +1,6 @@
 """Meta-gradients: finite differences and closed forms."""
 
+import dataclasses
 import functools
 
 import jax
@@ -356,3 +357,30 @@ class TestScoreWeights:
     np.testing.assert_allclose(weights, expected)
     one = jnp.array([2.0])
     assert task_loss_lib.score_function_weights(one).tolist() == [2.0]
+
+
+def test_stage_weights_add_up_the_objectives_of_all_stages():
+  """By hand; with all weight on the last stage it is the default."""
+  params = task_loss_lib.MetaParams(_init(LINEAR), jnp.asarray(0.3))
+  task = _make_task(LINEAR, 2)
+  loss = _make_loss(LINEAR, ALL['order 2'], 2)
+  adapted = loss.unroll(params, task.stages)
+
+  def judged(index):
+    stage = task_loss_lib.take_stage(task.stages, index)
+    log_prob = loss.evaluate(adapted[index], stage).log_prob
+    return (
+      loss.outer_objective(log_prob, stage),
+      objectives.value(loss.outer_objective, log_prob, stage),
+    )
+
+  def total(weights):
+    weighted = dataclasses.replace(loss, stage_weights=weights)
+    found, _ = weighted.task_loss(params, task, jnp.zeros(2))
+    return found, weighted.value(params, task.stages)
+
+  expected = np.array([judged(index) for index in range(3)])
+  found = total((0.5, 0.0, 2.0))
+  np.testing.assert_allclose(-found[0], [0.5, 0, 2] @ expected[:, 0])
+  np.testing.assert_allclose(found[1], [0.5, 0, 2] @ expected[:, 1])
+  np.testing.assert_allclose(total((0.0, 0.0, 1.0)), total(None))
