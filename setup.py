@@ -106,6 +106,7 @@ setuptools.setup(
     'acme_metarl': ['py.typed'],
     'acme_metarl.agents.maml': ['*.md'],
     'acme_metarl.launchers.runs': ['html_page.*'],
+    'acme_metarl.agents.self_tuning': ['*.md'],
   },
   install_requires=_CORE,
   entry_points={
@@ -123,6 +124,22 @@ setuptools.setup(
     'docs': _DOCS,
     'cuda': ['jax[cuda12]'],
     'tpu': ['jax[tpu]'],
+    # Games for agents that tune themselves. gymnax wants an older Gymnasium
+    # than the other extras may install; ale-py is GPL-2.0-only.
+    'self_tuning': ['gymnax>=1.0.1', 'gymnasium>=1.1,<1.4'],
+    'jumanji': ['jumanji>=1.1'],
+    'atari': ['ale-py>=0.12', 'pillow>=10.0'],
+    # Other people's environments. Meta-World wants MuJoCo 3.3.0, so it goes
+    # with no other extra: requirements/metaworld.txt, make .venv-metaworld.
+    'metaworld': [
+      'imageio[ffmpeg]>=2.34',
+      'metaworld==3.1.1',
+      *_CURRENT_AGENT,
+    ],
+    'dm_control': ['dm_control>=1.0.20'],
+    'suites': ['brax>=0.14', 'gymnax>=1.0.1', 'playground>=0.2'],
+    # MJX on GPUs by Warp, see docs/mjx.md.
+    'warp': ['warp-lang>=1.9'],
   },
   classifiers=[
     'License :: OSI Approved :: Apache Software License',
