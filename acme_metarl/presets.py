@@ -1,8 +1,9 @@
-"""Published algorithms by name.
+"""Algorithms by name: published ones, and what is best of them here.
 
 The rows of Figures 1(d) and 2 of Tang et al. (2021), "Unifying Gradient
 Estimators for Meta-Reinforcement Learning via Off-Policy Evaluation",
 https://arxiv.org/abs/2106.13125, with the shared settings of the ProMP code.
+`promp_causal` and `recommended` are this library's own.
 """
 
 from typing import Any
@@ -22,6 +23,12 @@ _PROMP = dict(
   outer_optimizer='adam',
   outer_learning_rate=1e-3,
   num_outer_epochs=5,
+)
+
+# Second order, of which as much is left as its noise allows (Loaded DiCE's λ).
+_CAUSAL = dict(
+  evaluator='taylor_expansion',
+  evaluator_options={'order': 2, 'causal_lambda': 'adaptive'},
 )
 
 _PRESETS = {
@@ -46,6 +53,9 @@ _PRESETS = {
   'promp_taypo3': dict(
     evaluator='taylor_expansion', evaluator_options={'order': 3}, **_PROMP
   ),
+  'promp_causal': dict(**_CAUSAL, **_PROMP),
+  # Four times what five steps do to a robot's policy.
+  'recommended': dict(**_CAUSAL, **_PROMP, max_epoch_kl=0.04),
   'vpg_maml': dict(
     evaluator='log_likelihood',
     outer_objective='policy_gradient',
@@ -88,7 +98,7 @@ def names() -> tuple[str, ...]:
 
 
 def make(name: str, **overrides: Any) -> config.AlgorithmConfig:
-  """Returns the configuration of a published algorithm.
+  """Returns the configuration of an algorithm.
 
   Args:
     name: one of `names()`.

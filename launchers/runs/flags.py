@@ -231,7 +231,7 @@ def _algorithm(
   preset: str, environment: str, fields: Mapping[str, Any]
 ) -> config_lib.AlgorithmConfig:
   """The preset, with flags and other fields set."""
-  fields = dict(fields)
+  fields = {**recommended.settings(preset, environment), **fields}
   if fields.get('inner_learning_rate') is None:
     fields['inner_learning_rate'] = recommended.inner_learning_rate(environment)
   if 'evaluator' not in fields:  # Else the preset's are another one's.

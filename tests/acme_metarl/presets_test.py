@@ -45,6 +45,22 @@ ROWS = {
     'adam',
     5,
   ),
+  'promp_causal': (
+    'taylor_expansion',
+    {'order': 2, 'causal_lambda': 'adaptive'},
+    'full',
+    'clipped_surrogate',
+    'adam',
+    5,
+  ),
+  'recommended': (
+    'taylor_expansion',
+    {'order': 2, 'causal_lambda': 'adaptive'},
+    'full',
+    'clipped_surrogate',
+    'adam',
+    5,
+  ),
   'vpg_maml': ('log_likelihood', {}, 'full', 'policy_gradient', 'adam', 1),
   'meta_sgd': ('log_likelihood', {}, 'full', 'surrogate', 'trust_region', 1),
   'reptile': ('log_likelihood', {}, 'reptile', 'clipped_surrogate', 'sgd', 1),
@@ -74,8 +90,9 @@ def test_rows(name):
     settings.outer_optimizer,
     settings.num_outer_epochs,
   ) == ROWS[name]
-  is_promp = name.startswith('promp')
+  is_promp = name.startswith(('promp', 'recommended'))
   assert settings.inner_kl_coefficient == (5e-4 if is_promp else 0.0)
+  assert (settings.max_epoch_kl is None) == (name != 'recommended')
 
 
 @pytest.mark.parametrize('name', ROWS)
