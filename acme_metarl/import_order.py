@@ -1,4 +1,4 @@
-"""Lets TensorFlow Probability's JAX half load beside an old TensorFlow.
+"""Lets TensorFlow Probability's JAX half load without TensorFlow, or beside it.
 
 distrax and rlax import `tensorflow_probability`, whose top module checks the
 version of TensorFlow if (and only if) TensorFlow is loaded already. Acme,
@@ -6,10 +6,13 @@ Reverb and Launchpad load TensorFlow 2.8, which that check refuses, although
 the JAX half never touches it. So the outcome would depend on the order of a
 program's imports.
 
-`install()` adds a hook for that one module: should its import be refused while
-TensorFlow is loaded, it is repeated with TensorFlow out of sight. Where
-TensorFlow is not loaded, or nothing complains, nothing happens. The packages
-that import distrax, rlax or Acme call it first; `import acme_metarl` does not.
+And the JAX half itself loads TensorFlow where it is installed, to copy texts of
+its documentation, which takes longer than all other imports together.
+
+`install()` adds a hook for those modules. Should the import of the top module
+be refused while TensorFlow is loaded, it is repeated with TensorFlow out of
+sight; those that copy never see it. The packages that import distrax, rlax or
+Acme call it first; `import acme_metarl` does not.
 """
 
 from collections.abc import Sequence
@@ -19,11 +22,16 @@ import importlib.machinery
 import sys
 import types
 
-_GUARDED = 'tensorflow_probability'
+_REFUSES = 'tensorflow_probability'
+_COPY = tuple(
+  f'tensorflow_probability.python.internal.backend.{backend}.{name}'
+  for backend in ('jax', 'numpy')
+  for name in ('_utils', 'tf_inspect')
+)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-  """Finds `tensorflow_probability` as usual, and guards its execution."""
+  """Finds those modules as usual, and guards their execution."""
 
   def find_spec(
     self,
@@ -31,17 +39,17 @@ class _Finder(importlib.abc.MetaPathFinder):
     path: Sequence[str] | None,
     target: types.ModuleType | None = None,
   ) -> importlib.machinery.ModuleSpec | None:
-    if fullname != _GUARDED:
+    if fullname not in _GUARDS:
       return None
     spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
     if spec is not None and spec.loader is not None:
       execute = spec.loader.exec_module
-      guarded = functools.partial(_guarded, execute)
+      guarded = functools.partial(_GUARDS[fullname], execute)
       spec.loader.exec_module = guarded  # type: ignore[method-assign]
     return spec
 
 
-def _guarded(execute, module: types.ModuleType) -> None:
+def _where_refused(execute, module: types.ModuleType) -> None:
   try:
     execute(module)
   except ImportError:
@@ -52,6 +60,20 @@ def _guarded(execute, module: types.ModuleType) -> None:
       execute(module)
     finally:
       sys.modules['tensorflow'] = tensorflow
+
+
+def _always(execute, module: types.ModuleType) -> None:
+  tensorflow = sys.modules.get('tensorflow')
+  sys.modules['tensorflow'] = None  # type: ignore[assignment]
+  try:
+    execute(module)
+  finally:
+    del sys.modules['tensorflow']
+    if tensorflow is not None:
+      sys.modules['tensorflow'] = tensorflow
+
+
+_GUARDS = {_REFUSES: _where_refused, **dict.fromkeys(_COPY, _always)}
 
 
 def install() -> None:

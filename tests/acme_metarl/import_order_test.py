@@ -61,6 +61,18 @@ def test_both_orders_work(imports):
 
 
 @_NEEDS_TENSORFLOW
+def test_what_needs_no_tensorflow_does_not_load_it():
+  out = _run(
+    'import jax, sys\n'
+    'from acme_metarl.launchers import train_on_device\n'
+    'from acme_metarl.launchers.runs import device_trainer\n'
+    f'import distrax\n{_USE}\n'
+    "assert 'tensorflow' not in sys.modules"
+  )
+  assert out.strip() == 'used'
+
+
+@_NEEDS_TENSORFLOW
 def test_the_hook_is_needed():
   """Fails once the pins no longer need the hook: delete it then."""
   code = (
@@ -87,7 +99,7 @@ def test_an_import_error_without_tensorflow_is_passed_on():
     'def broken(module):\n'
     "  raise ImportError('its own reason')\n"
     'try:\n'
-    "  import_order._guarded(broken, types.ModuleType('m'))\n"
+    "  import_order._where_refused(broken, types.ModuleType('m'))\n"
     'except ImportError as e:\n'
     '  print(e)'
   )
