@@ -36,7 +36,7 @@ NEWER := tests/agents tests/launchers/runs tests/launchers/comparison \
 
 .PHONY: help train test test-fast test-reverb test-current lint types docs \
   notebooks check-learning check-mutations check-faults measure-tests \
-  requirements
+  requirements release .venv-metaworld test-metaworld
 
 help:
 	@echo 'make train            the main job; FLAGS="--seed=1" sets flags'
@@ -52,6 +52,9 @@ help:
 	@echo 'make check-faults     are runs killed, stopped, without a disk resumed?'
 	@echo 'make measure-tests    decides anew which tests are slow'
 	@echo 'make requirements     writes the pins of both stacks anew'
+	@echo 'make release          builds dist/ and checks it; uploads nothing'
+	@echo 'make .venv-metaworld  an environment with Meta-World and the agent'
+	@echo 'make test-metaworld   its tests'
 
 train: $$(ENVIRONMENT)/.ready
 	@test $(STACK) = reverb || echo "On $$($(PYTHON) --version), with a queue" \
@@ -94,8 +97,7 @@ docs: .venv-docs/.ready
 	$(DOCS) docs/extensions/check_site.py build/docs
 
 notebooks: .venv-docs/.ready
-	cd docs/tutorials && ../../$(DOCS) -m jupytext --quiet --execute --to ipynb \
-	  --update-metadata '{"kernelspec": {"name": "python3"}}' *.py
+	$(DOCS) -m docs.extensions.notebooks docs/tutorials/*.py
 
 check-learning: $$(ENVIRONMENT)/.ready
 	$(PYTHON) -m pytest -q -m learning tests
@@ -126,6 +128,24 @@ endef
 .venv-modern/.ready: requirements/current.txt setup.py
 	$(call set_up,$(NEWEST))
 
+# Meta-World wants a MuJoCo that is older than that of all others.
+.venv-metaworld: .venv-metaworld/.ready
+
+.venv-metaworld/.ready: requirements/metaworld.txt setup.py
+	$(call set_up,$(NEWEST))
+
+test-metaworld: .venv-metaworld/.ready
+	.venv-metaworld/bin/python -m pytest -q \
+	  tests/environments/metaworld_test.py \
+	  tests/launchers/evaluate_metaworld_test.py
+
+# What `twine upload dist/*` would publish.
+release: $$(ENVIRONMENT)/.ready
+	rm -rf dist
+	$(PYTHON) -m build --no-isolation --outdir dist
+	$(PYTHON) -m uv tool run --from 'twine>=6' --with 'readme-renderer[md]' \
+	  twine check --strict dist/*
+
 # For the pages only.
 .venv-docs/.ready: setup.py
 	python="$$(.ci/find_python 3.13 3.12)" && \
@@ -138,6 +158,8 @@ requirements: $$(ENVIRONMENT)/.ready
 	$(COMPILE) --python-version 3.10 \
 	  --python-platform x86_64-unknown-linux-gnu -o requirements/agent.txt
 	$(COMPILE) --python-version 3.11 --universal -o requirements/current.txt
+	$(subst agent,metaworld,$(COMPILE)) --python-version 3.11 --universal \
+	  -o requirements/metaworld.txt
 
 COMPILE = $(PYTHON) -m uv pip compile setup.py --extra agent --extra dev \
   --upgrade --generate-hashes --no-annotate --no-header --no-strip-extras \

@@ -1,0 +1,124 @@
+"""The examples of environments of your own, through the ordinary commands."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from acme_metarl import environments
+from acme_metarl.launchers.examples import (
+  gymnasium_environment,
+  jax_environment,
+)
+
+_JAX = f'{jax_environment.__name__}:Line'
+_GYMNASIUM = f'{gymnasium_environment.__name__}:make'
+_SIZES = (
+  '--algorithm=promp',
+  '--num_tasks=4',
+  '--num_rollouts=2',
+  '--horizon=6',
+  '--config.hidden_sizes=8',
+  '--config.num_outer_epochs=1',
+  '--eval_every=1',
+)
+
+
+def _read(path):
+  with open(path, newline='') as file:
+    return list(csv.DictReader(file))
+
+
+def test_gymnasium(call_main, tmp_path):
+  """Trains, resumes, and is evaluated and filmed on tasks held out."""
+  pytest.importorskip('acme')
+  logdir = tmp_path / 'run'
+  named = [f'--environment={_GYMNASIUM}', f'--logdir={logdir}']
+  call_main(
+    'train',
+    *named,
+    *_SIZES,
+    '--num_iterations=1',
+    '--evaluation_environment_options={"split": "test"}',
+  )
+  _, told = call_main('train', *named, '--resume', '--num_iterations=2')
+  assert 'return on fresh tasks' in told
+  rows = _read(logdir / 'evaluation.csv')
+  assert [row['iteration'] for row in rows] == ['0', '0', '1', '1', '2', '2']
+  assert all(0 <= float(row['success_ever']) <= 1 for row in rows)
+  classes = _read(logdir / 'evaluation_classes.csv')
+  names = ['left', 'left', 'right', 'right']
+  assert [row['task_class'] for row in classes] == names * 3
+  assert {'success_ever_0', 'success_ever_1'} <= set(
+    _read(logdir / 'learner.csv')[0]
+  )
+  said, _ = call_main(
+    'evaluate',
+    f'--checkpoint={logdir}',
+    f'--environment={_GYMNASIUM}',
+    '--render=2',
+    '--num_tasks=2',
+  )
+  output = logdir / 'evaluation-00000002'
+  assert '2 fresh tasks of 2 rollouts' in said and 'left, after 0' in said
+  assert {path.name for path in output.iterdir()} == {
+    'behaviour.mp4',
+    'classes.csv',
+    'results.csv',
+    'results.json',
+    'tasks.csv',
+  }
+  tasks = _read(output / 'tasks.csv')
+  assert [row['task_class'] for row in tasks] == ['left'] * 2 + ['right'] * 2
+  results = json.loads((output / 'results.json').read_text())
+  for stage, row in enumerate(results['rows']):
+    of_tasks = [float(task['success_ever']) for task in tasks[stage::2]]
+    assert row['success_ever'] == pytest.approx(np.mean(of_tasks))
+    assert row['success_ever_low'] <= row['success_ever']
+
+
+def test_jax(call_main, tmp_path):
+  logdir = tmp_path / 'run'
+  named = [f'--environment={_JAX}', f'--logdir={logdir}']
+  call_main('train_on_device', *named, *_SIZES, '--num_iterations=1')
+  _, told = call_main(
+    'train_on_device', *named, '--resume', '--num_iterations=2'
+  )
+  assert 'return on fresh tasks' in told
+  assert len(_read(logdir / 'evaluation.csv')) == 6
+  pytest.importorskip('acme')
+  said, _ = call_main(
+    'evaluate', f'--checkpoint={logdir}', f'--environment={_JAX}', '--render=1'
+  )
+  assert 'success' in said
+  assert (logdir / 'evaluation-00000002' / 'behaviour.mp4').exists()
+
+
+def test_the_rod_holds_angles_out():
+  train, test = (
+    gymnasium_environment.make(split) for split in ('train', 'test')
+  )
+  drawn = [
+    {
+      (name, float(angle))
+      for name, angle in zip(*batch.sample_tasks(rng, 20), strict=True)
+    }
+    for batch, rng in (
+      (train, np.random.default_rng(0)),
+      (test, np.random.default_rng(0)),
+    )
+  ]
+  assert len(drawn[0]) == len(drawn[1]) == 20
+  assert not drawn[0] & drawn[1]
+  assert environments.has_finite_tasks(train)
+  assert not environments.has_finite_tasks(test)
+
+
+def test_pictures_show_where_goal_and_point_are():
+  line = jax_environment.Line()
+  frame = line.render(jax_environment.State(np.float32(1), np.float32(-1)))
+  assert frame.shape == (32, 128, 3)
+  # The goal at the left, the point at the right.
+  assert tuple(frame[16, 25]) == (213, 94, 0)
+  assert tuple(frame[16, 105]) == (0, 114, 178)
