@@ -3,7 +3,10 @@
 import ast
 import collections
 import fnmatch
+import json
+import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -17,8 +20,8 @@ _FOLDERS = ('acme_metarl', 'agents', 'environments', 'launchers')
 
 
 @pytest.fixture(scope='module')
-def archives(tmp_path_factory) -> dict[str, list[str]]:
-  """Members of the wheel and of the sdist, built from a copy of the tree."""
+def dist(tmp_path_factory) -> pathlib.Path:
+  """Where a wheel and an sdist are, built from a copy of the tree."""
   source = tmp_path_factory.mktemp('source') / 'tree'
   source.mkdir()
   for name in (*_FOLDERS, 'setup.py', 'pyproject.toml', 'README.md', 'LICENSE'):
@@ -41,8 +44,14 @@ def archives(tmp_path_factory) -> dict[str, list[str]]:
     text=True,
     timeout=300,
   )
-  (wheel,) = out.glob('*.whl')
-  (sdist,) = out.glob('*.tar.gz')
+  return out
+
+
+@pytest.fixture(scope='module')
+def archives(dist) -> dict[str, list[str]]:
+  """Members of the wheel and of the sdist."""
+  (wheel,) = dist.glob('*.whl')
+  (sdist,) = dist.glob('*.tar.gz')
   with zipfile.ZipFile(wheel) as z:
     in_wheel = z.namelist()
   with tarfile.open(sdist) as t:
@@ -98,6 +107,56 @@ def test_data_of_the_package_are_included(archives):
     for glob in globs:
       wanted = f'{package.replace(".", "/")}/{glob}'
       assert fnmatch.filter(archives['wheel'], wanted), wanted
+
+
+def test_the_wheel_trains_in_an_empty_environment(dist, tmp_path):
+  """Of the newest Python, with what the wheel alone asks for."""
+  found = subprocess.run(
+    [_ROOT / '.ci' / 'find_python', '3.13', '3.12'],
+    capture_output=True,
+    text=True,
+  )
+  if found.returncode:
+    pytest.skip(found.stderr)
+  (wheel,) = dist.glob('*.whl')
+  folder = tmp_path / 'venv' / 'bin'
+
+  def uv(*arguments):
+    return subprocess.run(
+      [sys.executable, '-m', 'uv', *arguments],
+      capture_output=True,
+      text=True,
+      timeout=600,
+    )
+
+  made = uv('venv', '-q', '-p', found.stdout.strip(), str(folder.parent))
+  assert not made.returncode, made.stderr
+  done = uv('pip', 'install', '-q', '-p', str(folder / 'python'), str(wheel))
+  if re.search('Failed to fetch|error sending request', done.stderr):
+    pytest.skip(f'no package index can be reached: {done.stderr[-300:]}')
+  assert not done.returncode, done.stderr
+  done = subprocess.run(
+    [
+      folder / 'acme-metarl',
+      'train_on_device',
+      *('--num_iterations=2', '--num_tasks=2', '--num_rollouts=2'),
+      *('--horizon=3', '--config.hidden_sizes=4', '--logdir=run'),
+    ],
+    capture_output=True,
+    text=True,
+    timeout=600,
+    cwd=tmp_path,
+    env={**os.environ, 'JAX_PLATFORMS': 'cpu', 'PYTHONPATH': ''},
+  )
+  assert not done.returncode, done.stderr
+  for name in ('config.json', 'curves.png', 'report.html', 'checkpoints'):
+    assert (tmp_path / 'run' / name).exists(), done.stderr
+  made_by = json.loads((tmp_path / 'run' / 'config.json').read_text())
+  (entry,) = made_by['made_by']
+  assert entry['command'].startswith(
+    'python -m acme_metarl.launchers.train_on_device --num_iterations=2'
+  )
+  assert entry['versions']['python'].startswith('3.1')
 
 
 @pytest.mark.parametrize('stack', ['agent', 'current'])
