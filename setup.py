@@ -120,6 +120,8 @@ setuptools.setup(
       *(f"{x}; python_version >= '3.11'" for x in _CURRENT_AGENT),
       *_MUJOCO,
     ],
+    # What `train_distributed` runs on where there is no Launchpad.
+    'ray': ['ray>=2.60'],
     'dev': _DEV,
     'docs': _DOCS,
     'cuda': ['jax[cuda12]'],

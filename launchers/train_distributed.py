@@ -1,4 +1,4 @@
-r"""Trains the MAML agent in many processes, with Launchpad.
+r"""Trains the MAML agent in many processes, with Launchpad or Ray.
 
     python -m acme_metarl.launchers.train_distributed --num_actors=4
     python -m acme_metarl.launchers.train_distributed --num_actors=8 \
@@ -6,43 +6,67 @@ r"""Trains the MAML agent in many processes, with Launchpad.
       --environment=half_cheetah_direction
     python -m acme_metarl.launchers.train_distributed --resume --logdir=RUN
 
-Replay, a counter, the learner, actors and an evaluator are nodes of one
-Launchpad program. It has the configuration, the log directory and the
-checkpoints of `train`, and each goes on from the other's. Ctrl-C saves and
-stops. Actors and evaluator are brought back when they die; when replay or the
-learner die the program is launched anew from the last checkpoint.
+Replay, a counter, the learner, actors and an evaluator are nodes of a program,
+which Launchpad runs, or Ray where there is no Launchpad. It has the
+configuration, the log directory and the checkpoints of `train`, and each goes
+on from the other's. Ctrl-C saves and stops. Actors and evaluator are brought
+back when they die; when another node dies the program is launched anew from the
+last checkpoint.
 
 Further fields are set by --config.FIELD=VALUE, as in `train`.
 """
 
 from collections.abc import Mapping, Sequence
+import importlib.util
 import sys
 
 from absl import flags
-import launchpad as lp
 
-from acme_metarl.launchers.distributed import lean_imports
-
-with lean_imports.tensorflow_hidden():
-  from acme_metarl.launchers.runs import (
-    compilation_cache,
-    entry,
-    local_servers,
-    tables,
-  )
-  from acme_metarl.launchers.runs import config as run_config
-  from acme_metarl.launchers.runs import flags as run_flags
-from acme_metarl.launchers.distributed import launching
 from acme_metarl.launchers.distributed import options as options_lib
+from acme_metarl.launchers.distributed import supervising
+from acme_metarl.launchers.runs import (
+  compilation_cache,
+  entry,
+  local_servers,
+  tables,
+)
+from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs import flags as run_flags
 
+# The first one that is installed is the default.
+_ENGINES = ('launchpad', 'ray')
+_INSTALL = {
+  'launchpad': "pip install 'acme-metarl[agent]' on Python 3.10",
+  'ray': "pip install 'acme-metarl[agent,ray]'",
+}
 _LOCAL_LAUNCHES = ('local_mt', 'local_mp', 'test_mt', 'test_mp')
 
 
 def define(values: flags.FlagValues) -> None:
   """Defines the flags."""
   run_flags.define(values)
-  flags.set_default(lp.LAUNCH_TYPE, lp.LaunchType.LOCAL_MULTI_PROCESSING.value)
+  if _has('launchpad'):
+    import launchpad as lp  # Whose flags this main takes too.
+
+    flags.set_default(
+      lp.LAUNCH_TYPE, lp.LaunchType.LOCAL_MULTI_PROCESSING.value
+    )
   here = dict(flag_values=values, module_name=__name__)
+  flags.DEFINE_enum(
+    'engine',
+    None,
+    _ENGINES,
+    'What runs the program; by default Launchpad where it is installed, else '
+    'Ray.',
+    **here,
+  )
+  flags.DEFINE_string(
+    'address',
+    None,
+    'Of a running cluster of Ray, such as HOST:6379; by default Ray is started '
+    'on this machine.',
+    **here,
+  )
   flags.DEFINE_integer('num_actors', 2, 'Actor nodes.', **here)
   flags.DEFINE_integer(
     'tasks_per_actor',
@@ -87,7 +111,7 @@ def define(values: flags.FlagValues) -> None:
     'current_terminal',
     ['current_terminal', 'output_to_files'],
     'Where the output of the nodes of local_mp goes; files are in '
-    'LOGDIR/nodes.',
+    'LOGDIR/nodes. With Launchpad only.',
     **here,
   )
 
@@ -99,13 +123,7 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> bool:
     ValueError: if the flags cannot be done.
     OSError: if results cannot be written.
   """
-  launch_type = values['lp_launch_type'].value
-  if launch_type not in _LOCAL_LAUNCHES:
-    raise ValueError(
-      f'lp_launch_type: got {launch_type}, which this launcher does '
-      f'not start; it knows {", ".join(_LOCAL_LAUNCHES)}. For others call '
-      'distributed.program.make_program, see docs/distributed.md.'
-    )
+  engine = _engine(values)
   max_restarts = values['max_restarts'].value
   if max_restarts < 0:
     raise ValueError(f'max_restarts: got {max_restarts}, need 0 or more.')
@@ -133,19 +151,76 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> bool:
       return True
     print(f'Training in {plan.directory}.\n{cache}', file=sys.stderr)
     try:
-      is_done = launching.train(
-        plan,
-        run_flags.imported(overrides, values),
-        _options(values, plan.config.algorithm.num_tasks, actor_device),
-        lp.LaunchType(launch_type),
-        values['terminal'].value,
-        max_restarts,
-      )
-    except launching.FailedError as error:
+      is_done = _train(engine, values, plan, overrides, actor_device)
+    except supervising.FailedError as error:
       sys.exit(f'train_distributed: {error}')
   if is_done:
     print(f'Done: {curves} shows the returns.')
   return is_done
+
+
+def _has(module: str) -> bool:
+  return importlib.util.find_spec(module) is not None
+
+
+def _engine(values: flags.FlagValues) -> str:
+  """The engine that is asked for, or that is installed."""
+  engine = values['engine'].value
+  if engine is None:
+    engine = next(filter(_has, _ENGINES), None)
+  if engine is None or not _has(engine):
+    names = _ENGINES if engine is None else [engine]
+    raise ValueError(
+      f'engine: there is no {" and no ".join(names)} here; '
+      f'{", or ".join(_INSTALL[name] for name in names)}.'
+    )
+  address = values['address'].value
+  if engine == 'ray':
+    from acme_metarl.launchers.distributed import ray_engine
+
+    if address is not None:
+      ray_engine.check_address(address)
+    return engine
+  if address is not None:
+    raise ValueError('address: is of a cluster of Ray; use --engine=ray.')
+  launch_type = values['lp_launch_type'].value
+  if launch_type not in _LOCAL_LAUNCHES:
+    raise ValueError(
+      f'lp_launch_type: got {launch_type}, which this launcher does '
+      f'not start; it knows {", ".join(_LOCAL_LAUNCHES)}. For others call '
+      'distributed.program.make_program, see docs/distributed.md.'
+    )
+  return engine
+
+
+def _train(
+  engine: str,
+  values: flags.FlagValues,
+  plan: run_config.Plan,
+  overrides: Mapping[str, str],
+  actor_device: options_lib.Device,
+) -> bool:
+  given = run_flags.imported(overrides, values)
+  options = _options(values, plan.config.algorithm.num_tasks, actor_device)
+  max_restarts = values['max_restarts'].value
+  if engine == 'ray':
+    from acme_metarl.launchers.distributed import ray_engine
+
+    return ray_engine.train(
+      plan, given, options, values['address'].value, max_restarts
+    )
+  import launchpad as lp
+
+  from acme_metarl.launchers.distributed import launching
+
+  return launching.train(
+    plan,
+    given,
+    options,
+    lp.LaunchType(values['lp_launch_type'].value),
+    values['terminal'].value,
+    max_restarts,
+  )
 
 
 def _is_over(plan: run_config.Plan) -> bool:

@@ -30,6 +30,8 @@ class Config:
     num_actors: numbers of actors to measure.
     minutes: how long each number of actors is measured, from its first
       iteration on.
+    engine: that runs the program; what `train_distributed` takes by default if
+      empty.
     environment: task distribution.
     algorithm: preset.
     num_tasks: tasks.
@@ -39,6 +41,7 @@ class Config:
 
   num_actors: tuple[int, ...] = (1, 2, 4)
   minutes: float = 2.0
+  engine: str = ''
   environment: str = 'navigation_2d'
   algorithm: str = 'promp_taypo2'
   num_tasks: int = 40
@@ -59,6 +62,7 @@ class Config:
       *(f'--{name}={getattr(self, name)}' for name in own),
       # Acting and learning only.
       '--eval_every=0',
+      *([f'--engine={self.engine}'] if self.engine else []),
     ]
 
 
@@ -199,7 +203,7 @@ def _sample(process: subprocess.Popen, directory: pathlib.Path) -> _Sample:
   supervisor = psutil.Process(process.pid)
   processes = {(supervisor.pid, 'supervisor'): _figures(supervisor)}
   for child in supervisor.children(recursive=True):
-    name = child.name()
+    name = child.name().removeprefix('ray::').lower()
     # Those that Launchpad colours the output with do nothing else.
     if name not in ('bash', 'sed', 'decorate_output'):
       processes[child.pid, name] = _figures(child)

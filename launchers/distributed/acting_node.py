@@ -3,17 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
-import acme
-from acme.utils import loggers, observers
+from acme.utils import loggers
 import dm_env
 
-from acme_metarl.agents import maml
-from acme_metarl.launchers.distributed import agent_parts, remote
+from acme_metarl.agents import environment_loop, maml
+from acme_metarl.launchers.distributed import agent_parts
+from acme_metarl.launchers.distributed import peers as peers_lib
 from acme_metarl.launchers.distributed import shared as shared_lib
 from acme_metarl.launchers.runs import agent_trainer
 
 
-class _Stop(observers.EnvLoopObserver):
+class _Stop(environment_loop.EnvLoopObserver):
   """Leaves a trial between two steps when asked to stop."""
 
   def __init__(self, should_stop: Callable[[], bool]):
@@ -28,13 +28,17 @@ class _Stop(observers.EnvLoopObserver):
     self, env: dm_env.Environment, timestep: dm_env.TimeStep, action: Any
   ) -> None:
     if timestep.observation.is_first and self._should_stop():
-      raise remote.StoppedError
+      raise peers_lib.StoppedError
 
   def get_metrics(self) -> dict[str, Any]:
     return {}
 
 
-def run(shared: shared_lib.Shared, should_stop: Callable[[], bool]) -> None:
+def run(
+  shared: shared_lib.Shared,
+  peers: peers_lib.Peers,
+  should_stop: Callable[[], bool],
+) -> None:
   """Plays trials of training until asked to stop.
 
   The counter numbers the trials of all actors, and all randomness of a trial
@@ -42,19 +46,16 @@ def run(shared: shared_lib.Shared, should_stop: Callable[[], bool]) -> None:
   """
   with shared.session.reporting():
     parts = agent_parts.make(shared, 'train', should_stop)
-    client = remote.replay(shared.address('replay'), should_stop)
-    counter = remote.Remote(shared.address('counter'), should_stop, 'counter')
+    client = peers.replay()
     actor = parts.builder.make_actor(
       agent_trainer.Keys(parts.config.seed).actor,
       parts.policy,
       parts.spec,
-      remote.RemoteVariables(
-        remote.Remote(shared.address('learner'), should_stop, 'learner')
-      ),
+      peers_lib.Variables(peers),
       parts.builder.make_adder(client, parts.spec, parts.policy),
     )
   returns = maml.TrialReturns()
-  loop = acme.EnvironmentLoop(
+  loop = environment_loop.EnvironmentLoop(
     parts.environment,
     actor,
     logger=loggers.NoOpLogger(),
@@ -63,18 +64,20 @@ def run(shared: shared_lib.Shared, should_stop: Callable[[], bool]) -> None:
   num_diverged = 0
   try:
     while not should_stop():
-      trial = counter.call('increment', trials=1)['trials'] - 1
+      counts = peers.call('counter', 'increment', trials=1)
+      trial = counts['trials'] - 1
       parts.environment.trial_index = trial
       actor.restore({'num_trials': trial})
       loop.run_episode()
-      counter.call(
+      peers.call(
+        'counter',
         'increment',
         inserted_tasks=shared.options.tasks_per_actor,
         collected_steps=returns.num_steps,
         num_diverged=parts.environment.num_diverged - num_diverged,
       )
       num_diverged = parts.environment.num_diverged
-  except remote.StoppedError:
+  except peers_lib.StoppedError:
     pass
   finally:
     parts.environment.close()

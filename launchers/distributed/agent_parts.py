@@ -37,6 +37,7 @@ def make(
   stream: str,
   should_stop: Callable[[], bool],
   devices: list[Any] | None = None,
+  replay_kind: str | None = None,
 ) -> Parts:
   """Makes them.
 
@@ -46,6 +47,7 @@ def make(
       of evaluation a meta-batch's.
     should_stop: asked while waiting for replay.
     devices: of the learner; all local ones if not given.
+    replay_kind: of the table; see `replay.make_table`.
 
   Raises:
     ValueError: if the configuration cannot be done.
@@ -58,7 +60,9 @@ def make(
     sizes['num_tasks'] = shared.options.tasks_per_actor
   environment = config.trial_environment(stream, **sizes)
   spec = specs.make_environment_spec(environment)
-  builder = maml.MAMLBuilder(config.agent_config, should_stop, devices)
+  builder = maml.MAMLBuilder(
+    config.agent_config, should_stop, devices, replay_kind
+  )
   networks = evaluation.make_networks(config, environment)
   return Parts(
     config,

@@ -7,7 +7,8 @@ from typing import Any
 from acme import core
 import numpy as np
 
-from acme_metarl.launchers.distributed import agent_parts, remote
+from acme_metarl.launchers.distributed import agent_parts
+from acme_metarl.launchers.distributed import peers as peers_lib
 from acme_metarl.launchers.distributed import shared as shared_lib
 from acme_metarl.launchers.runs import agent_trainer, evaluation
 
@@ -27,9 +28,12 @@ class _Variables(core.VariableSource):
     return [self._variables[name] for name in names]
 
 
-def run(shared: shared_lib.Shared, should_stop: Callable[[], bool]) -> None:
+def run(
+  shared: shared_lib.Shared,
+  peers: peers_lib.Peers,
+  should_stop: Callable[[], bool],
+) -> None:
   """Plays what the learner asks for, until asked to stop."""
-  learner = remote.Remote(shared.address('learner'), should_stop, 'learner')
   with shared.session.reporting():
     parts = agent_parts.make(shared, 'evaluation', should_stop)
     variables = _Variables()
@@ -42,14 +46,15 @@ def run(shared: shared_lib.Shared, should_stop: Callable[[], bool]) -> None:
     )
   try:
     while not should_stop():
-      request = learner.call('take_evaluation')
+      request = peers.call('learner', 'take_evaluation')
       if request is None:
         time.sleep(_POLL_SECONDS)
         continue
       iteration, params = request
       variables.set(params, iteration)
-      learner.call('report_evaluation', iteration, evaluator.play(iteration))
-  except remote.StoppedError:
+      played = evaluator.play(iteration)
+      peers.call('learner', 'report_evaluation', iteration, played)
+  except peers_lib.StoppedError:
     pass
   finally:
     parts.environment.close()

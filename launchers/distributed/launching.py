@@ -1,11 +1,10 @@
-"""Launches the program on this machine, and once more when a node dies."""
+"""Launches the Launchpad program on this machine."""
 
 from collections.abc import Collection
 import contextlib
 import os
 import pathlib
 import signal
-import sys
 import tempfile
 import threading
 from typing import Any
@@ -15,19 +14,19 @@ from absl.testing import absltest
 import launchpad as lp
 from launchpad.launch.run_locally import launch_local_output_to_files
 
+from acme_metarl.launchers.distributed import (
+  launchpad_shared,
+  processes,
+  program,
+  supervising,
+)
 from acme_metarl.launchers.distributed import options as options_lib
-from acme_metarl.launchers.distributed import processes, program
 from acme_metarl.launchers.distributed import session as session_lib
-from acme_metarl.launchers.distributed import shared as shared_lib
-from acme_metarl.launchers.runs import checkpointing, stopping, tables
 from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs import stopping
 
 # How long nodes may take to end once the learner has.
 _STOP_SECONDS = 10.0
-
-
-class FailedError(Exception):
-  """The run cannot be done, for a reason that trying again does not change."""
 
 
 def train(
@@ -59,78 +58,28 @@ def train(
     FailedError: with a sentence for the user.
     ValueError: if settings do not fit together.
   """
-  config, directory, checkpoint = plan
+  config, directory, _ = plan
 
-  def launch(folder, checkpoint):
-    return processes.fork(
-      'launcher',
-      _launch,
-      program.make_program(
+  def launch(checkpoint, stop):
+    with tempfile.TemporaryDirectory(prefix='acme_metarl.') as folder:
+      built = program.make_program(
         config, options, directory, checkpoint, folder, given
-      ),
-      options,
-      launch_type,
-      terminal,
-      directory,
-      folder,
-    )
-
-  checkpointer = checkpointing.Checkpointer(directory / run_config.CHECKPOINTS)
-  stop = stopping.StopRequest()
-  with stop.listening():
-    for restart in range(max_restarts + 1):
-      with tempfile.TemporaryDirectory(prefix='acme_metarl.') as folder:
-        session = session_lib.Session(folder)
-        _watch(launch(folder, checkpoint), stop, session)
-        outcome = session.outcome()
-      if outcome is not None and outcome.status == session_lib.FAILED:
-        raise FailedError(outcome.message)
-      if outcome is not None and outcome.status == session_lib.DONE:
-        return True
-      if stop:
-        return _say_stopped(stop, outcome, directory, checkpointer)
-      what = (
-        'the launching process died' if outcome is None else outcome.message
       )
-      checkpoint = checkpointer.load_latest()
-      where = 'the start' if checkpoint is None else checkpoint.path.name
-      if restart < max_restarts:
-        _say(
-          f'The program ended early: {what}. Launching it anew from {where}, '
-          f'for the {restart + 1}. time of {max_restarts}.'
-        )
-  raise FailedError(
-    f'the program ended early: {what}. That was {max_restarts + 1} times; '
-    f'given up. --resume goes on from {where}.'
-  )
-
-
-def _say_stopped(
-  stop: stopping.StopRequest,
-  outcome: session_lib.Outcome | None,
-  directory: pathlib.Path,
-  checkpointer: checkpointing.Checkpointer,
-) -> bool:
-  if outcome is None or outcome.status != session_lib.STOPPED:
-    # It is no loss if the learner had not begun.
-    done = tables.iterations(directory)
-    checkpoint = checkpointer.load_latest()
-    saved = 0 if checkpoint is None else checkpoint.step
-    if done and done[-1] > saved:
-      raise FailedError(
-        f'stopped by {stop.signal_name} while a node was gone; --resume goes '
-        f'on from iteration {saved}.'
+      process = processes.fork(
+        'launcher',
+        _launch,
+        built,
+        options,
+        launch_type,
+        terminal,
+        directory,
+        folder,
       )
-    outcome = session_lib.Outcome('', f'after iteration {saved}')
-  _say(
-    f'Stopped by {stop.signal_name} {outcome.message}, and saved; --resume '
-    'goes on from here.'
-  )
-  return False
+      session = session_lib.Session(folder)
+      _watch(process, stop, session)
+      return session.outcome()
 
-
-def _say(text: str) -> None:
-  print(text, file=sys.stderr)
+  return supervising.run(plan, launch, max_restarts)
 
 
 def _watch(
@@ -183,7 +132,7 @@ def _launch(
   except Exception as error:
     logging.error('A node died: %s', error)
   session.report(session_lib.CRASHED, 'a node died')
-  if launch_type in shared_lib.THREAD_LAUNCHES:
+  if launch_type in launchpad_shared.THREAD_LAUNCHES:
     processes.leave()
   killer = threading.Timer(_STOP_SECONDS, os.killpg, (0, signal.SIGKILL))
   killer.daemon = True

@@ -10,14 +10,10 @@ from typing import Any
 from absl import logging
 import jax
 import numpy as np
-import reverb
 
-from acme_metarl.launchers.distributed import (
-  agent_parts,
-  evaluations,
-  remote,
-  serving,
-)
+from acme_metarl.agents.maml import replay
+from acme_metarl.launchers.distributed import agent_parts, evaluations
+from acme_metarl.launchers.distributed import peers as peers_lib
 from acme_metarl.launchers.distributed import session as session_lib
 from acme_metarl.launchers.distributed import shared as shared_lib
 from acme_metarl.launchers.runs import (
@@ -32,7 +28,9 @@ from acme_metarl.launchers.runs import config as run_config
 from acme_metarl.launchers.runs import records as run_records
 
 
-def run(shared: shared_lib.Shared, stop: threading.Event) -> None:
+def run(
+  shared: shared_lib.Shared, peers: peers_lib.Peers, stop: threading.Event
+) -> None:
   """Learns until the end of the run, or until asked to stop, and saves.
 
   Raises:
@@ -56,14 +54,7 @@ def run(shared: shared_lib.Shared, stop: threading.Event) -> None:
   config = parts.config
   with contextlib.ExitStack() as stack:
     trainer = stack.enter_context(
-      contextlib.closing(
-        Trainer(
-          parts,
-          remote.replay(shared.address('replay'), stop.is_set),
-          remote.Remote(shared.address('counter'), stop.is_set, 'counter'),
-          shared.counts,
-        )
-      )
+      contextlib.closing(Trainer(parts, peers.replay(), peers, shared.counts))
     )
     if checkpoint is not None:
       trainer.restore([checkpoint])
@@ -100,7 +91,7 @@ def run(shared: shared_lib.Shared, stop: threading.Event) -> None:
       'take_evaluation': desk.take,
       'report_evaluation': desk.report,
     }
-    with serving.serve(functions, shared.port('learner'), options.local_only):
+    with peers.serve(functions):
       loop.run(trainer, [records], shown, stop.is_set)
       if config.eval_every:
         desk.wait(stop.is_set)
@@ -115,16 +106,16 @@ def run(shared: shared_lib.Shared, stop: threading.Event) -> None:
 class _WatchedBatches:
   """Passes meta-batches on; tells what was in them, and how long they took."""
 
-  def __init__(self, batches: Iterator[reverb.ReplaySample], reuse: int):
+  def __init__(self, batches: Iterator[replay.Batch], reuse: int):
     self._batches = batches
     self._reuse = reuse
     self._data = []
     self._seconds = 0.0
 
-  def __iter__(self) -> Iterator[reverb.ReplaySample]:
+  def __iter__(self) -> Iterator[replay.Batch]:
     return self
 
-  def __next__(self) -> reverb.ReplaySample:
+  def __next__(self) -> replay.Batch:
     start = time.perf_counter()
     batch = next(self._batches)
     self._seconds += time.perf_counter() - start
@@ -161,8 +152,8 @@ class Trainer:
   def __init__(
     self,
     parts: agent_parts.Parts,
-    client: reverb.Client,
-    counter: remote.Remote,
+    client: Any,
+    peers: peers_lib.Peers,
     counts: Mapping[str, int],
   ):
     """Makes a trainer.
@@ -170,11 +161,11 @@ class Trainer:
     Args:
       parts: of the agent.
       client: of replay.
-      counter: of all nodes.
+      peers: among them the counter of all nodes.
       counts: the last ones known.
     """
     self._reuse = parts.config.agent['reuse']
-    self._counter = counter
+    self._peers = peers
     self._last_counts = dict(counts)
     self._batches = _WatchedBatches(
       parts.builder.make_dataset_iterator(client), self._reuse
@@ -204,8 +195,8 @@ class Trainer:
         self._learner.step()
       seconds = time.perf_counter() - start
       steps, returns, waited = self._batches.take()
-      counts = self._counter.call('increment', iterations=1)
-    except (StopIteration, remote.StoppedError):
+      counts = self._peers.call('counter', 'increment', iterations=1)
+    except (StopIteration, peers_lib.StoppedError):
       return [[]]  # Asked to stop while waiting for others.
     self.iteration += 1
     self._environment_steps += steps
@@ -264,8 +255,8 @@ class Trainer:
   def _counts(self) -> dict[str, int]:
     """Counts of all nodes; the last ones known once nobody answers."""
     try:
-      self._last_counts = self._counter.call('get_counts')
-    except remote.StoppedError:
+      self._last_counts = self._peers.call('counter', 'get_counts')
+    except peers_lib.StoppedError:
       logging.warning('The counter does not answer any more.')
     return self._last_counts
 

@@ -1,4 +1,4 @@
-"""What the program's nodes run; nothing heavy is loaded before it is needed.
+"""What Launchpad's nodes run; nothing heavy is loaded before it is needed.
 
 Launchpad unpickles a node where it runs, and thereby imports this module:
 actors and the evaluator need little more of it than to watch over a child.
@@ -11,15 +11,18 @@ import traceback
 
 import launchpad as lp
 
-from acme_metarl.launchers.distributed import processes, serving
+from acme_metarl.launchers.distributed import (
+  launchpad_shared,
+  processes,
+  serving,
+)
 from acme_metarl.launchers.distributed import session as session_lib
-from acme_metarl.launchers.distributed import shared as shared_lib
 
 
 def run(
   name: str,
-  body: Callable[[shared_lib.Shared, threading.Event], None],
-  shared: shared_lib.Shared,
+  body: Callable[[launchpad_shared.Shared, threading.Event], None],
+  shared: launchpad_shared.Shared,
 ) -> None:
   """Runs a node; in a process of its own, ends the process.
 
@@ -60,7 +63,9 @@ def _run_reporting(body, shared, stop) -> None:
       raise
 
 
-def serve_replay(shared: shared_lib.Shared, stop: threading.Event) -> None:
+def serve_replay(
+  shared: launchpad_shared.Shared, stop: threading.Event
+) -> None:
   """Serves the queue of trials."""
   from acme_metarl.agents.maml import replay
   from acme_metarl.launchers.distributed import agent_parts
@@ -75,7 +80,9 @@ def serve_replay(shared: shared_lib.Shared, stop: threading.Event) -> None:
     _wait(shared, stop)
 
 
-def serve_counter(shared: shared_lib.Shared, stop: threading.Event) -> None:
+def serve_counter(
+  shared: launchpad_shared.Shared, stop: threading.Event
+) -> None:
   """Counts for all nodes, and thereby numbers the trials."""
   from acme.utils import counting
 
@@ -95,34 +102,36 @@ def serve_counter(shared: shared_lib.Shared, stop: threading.Event) -> None:
     _wait(shared, stop)
 
 
-def learn(shared: shared_lib.Shared, stop: threading.Event) -> None:
+def learn(shared: launchpad_shared.Shared, stop: threading.Event) -> None:
   """Learns until the end of the run."""
   with shared.session.reporting():
-    from acme_metarl.launchers.distributed import learning_node
+    from acme_metarl.launchers.distributed import learning_node, remote
 
-    learning_node.run(shared, stop)
+    learning_node.run(shared, remote.Peers(shared, stop.is_set), stop)
   if shared.folder is None:
     lp.stop()  # Nobody here watches over all the nodes.
 
 
-def act(shared: shared_lib.Shared, stop: threading.Event) -> None:
+def act(shared: launchpad_shared.Shared, stop: threading.Event) -> None:
   """Plays trials, in a child that may die."""
 
   def run_actor():
-    from acme_metarl.launchers.distributed import acting_node
+    from acme_metarl.launchers.distributed import acting_node, remote
 
-    acting_node.run(shared, _should_stop(shared, stop))
+    should_stop = _should_stop(shared, stop)
+    acting_node.run(shared, remote.Peers(shared, should_stop), should_stop)
 
   _keep_running('actor', run_actor, shared, stop)
 
 
-def evaluate(shared: shared_lib.Shared, stop: threading.Event) -> None:
+def evaluate(shared: launchpad_shared.Shared, stop: threading.Event) -> None:
   """Plays evaluations, in a child that may die."""
 
   def run_evaluator():
-    from acme_metarl.launchers.distributed import evaluating_node
+    from acme_metarl.launchers.distributed import evaluating_node, remote
 
-    evaluating_node.run(shared, _should_stop(shared, stop))
+    should_stop = _should_stop(shared, stop)
+    evaluating_node.run(shared, remote.Peers(shared, should_stop), should_stop)
 
   _keep_running('evaluator', run_evaluator, shared, stop)
 
@@ -137,13 +146,13 @@ def _keep_running(name, function, shared, stop) -> None:
 
 
 def _should_stop(
-  shared: shared_lib.Shared, stop: threading.Event
+  shared: launchpad_shared.Shared, stop: threading.Event
 ) -> Callable[[], bool]:
   session = shared.session
   return lambda: stop.is_set() or session.outcome() is not None
 
 
-def _wait(shared: shared_lib.Shared, stop: threading.Event) -> None:
+def _wait(shared: launchpad_shared.Shared, stop: threading.Event) -> None:
   """Waits until nobody needs a server any more: the learner ends last."""
   stop.wait()
   shared.session.wait()

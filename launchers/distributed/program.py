@@ -8,9 +8,12 @@ from absl import flags
 import launchpad as lp
 from launchpad.nodes.python import local_multi_processing
 
-from acme_metarl.launchers.distributed import nodes
+from acme_metarl.launchers.distributed import (
+  launchpad_shared,
+  nodes,
+  planning,
+)
 from acme_metarl.launchers.distributed import options as options_lib
-from acme_metarl.launchers.distributed import shared as shared_lib
 from acme_metarl.launchers.runs import checkpointing
 from acme_metarl.launchers.runs import config as run_config
 
@@ -46,8 +49,6 @@ def make_program(
   Raises:
     ValueError: if settings do not fit together.
   """
-  # Else actors of this many tasks could block for ever.
-  config.agent_config.queue_size(options.tasks_per_actor)
   servers = {
     'replay': nodes.serve_replay,
     'counter': nodes.serve_counter,
@@ -55,15 +56,11 @@ def make_program(
   }
   # Every platform gives a node one port, whatever its address is called.
   addresses = {role: lp.Address(role) for role in servers}
-  shared = shared_lib.Shared(
-    config=config.to_dict(),
-    given=tuple(given),
-    options=options,
-    directory=str(directory),
-    checkpoint=None if checkpoint is None else str(checkpoint.path),
-    counts=counts(checkpoint),
+  shared = launchpad_shared.Shared(
+    **planning.shared_values(
+      config, options, directory, checkpoint, given, session_folder
+    ),
     addresses=addresses,
-    folder=session_folder,
     supervisor=os.getpid(),
   )
   program = lp.Program('acme_metarl')
@@ -80,16 +77,6 @@ def make_program(
       label='evaluator',
     )
   return program
-
-
-def counts(checkpoint: checkpointing.Checkpoint | None) -> dict[str, int]:
-  """Counts of a checkpoint, be it one of training on one machine."""
-  if checkpoint is None:
-    return {}
-  return checkpoint.metadata.get('counts') or {
-    'trials': checkpoint.get('actor')['num_trials'],
-    'num_diverged': checkpoint.get('environment')['num_diverged'],
-  }
 
 
 def local_resources(

@@ -1,22 +1,20 @@
-"""Calls of other nodes, by who may be asked to stop meanwhile."""
+"""Calls of other nodes of a Launchpad program."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+import contextlib
 import time
 from typing import Any
 
 from absl import logging
-from acme import core
 import courier
 from courier.python import client
 import reverb
 
+from acme_metarl.launchers.distributed import launchpad_shared, peers, serving
+
 _TIMEOUT_SECONDS = 5
 # Nodes need up to half of that to start.
 _SILENCE_SECONDS = 45
-
-
-class StoppedError(Exception):
-  """Raised where the answer of another node is not waited for any more."""
 
 
 class Remote:
@@ -50,7 +48,7 @@ class Remote:
         if error.code.name != 'DEADLINE_EXCEEDED':
           raise
         if self._should_stop():
-          raise StoppedError from error
+          raise peers.StoppedError from error
         self._silence.go_on()
 
 
@@ -94,15 +92,42 @@ def replay(address: str, should_stop: Callable[[], bool]) -> reverb.Client:
       return made
     except reverb.DeadlineExceededError as error:
       if should_stop():
-        raise StoppedError from error
+        raise peers.StoppedError from error
       silence.go_on()
 
 
-class RemoteVariables(core.VariableSource):
-  """The learner's variables."""
+class Peers:
+  """The other nodes, see `peers.Peers`."""
 
-  def __init__(self, learner: Remote):
-    self._learner = learner
+  def __init__(
+    self, shared: launchpad_shared.Shared, should_stop: Callable[[], bool]
+  ):
+    """Connects when somebody is called.
 
-  def get_variables(self, names: Sequence[str]) -> list[Any]:
-    return self._learner.call('get_variables', list(names))
+    Args:
+      shared: what this node is told.
+      should_stop: asked every few seconds while there is no answer.
+    """
+    self._shared = shared
+    self._should_stop = should_stop
+    self._remotes: dict[str, Remote] = {}
+
+  def call(self, role: str, function: str, *args: Any, **kwargs: Any) -> Any:
+    """Calls a function of the counter or the learner."""
+    if role not in self._remotes:
+      self._remotes[role] = Remote(
+        self._shared.address(role), self._should_stop, role
+      )
+    return self._remotes[role].call(function, *args, **kwargs)
+
+  def replay(self) -> reverb.Client:
+    """A client of replay, once that answers."""
+    return replay(self._shared.address('replay'), self._should_stop)
+
+  def serve(
+    self, functions: Mapping[str, Callable[..., Any]]
+  ) -> contextlib.AbstractContextManager[None]:
+    """Serves functions of the learner."""
+    return serving.serve(
+      functions, self._shared.port('learner'), self._shared.options.local_only
+    )

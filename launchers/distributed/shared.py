@@ -4,16 +4,8 @@ from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
-import launchpad as lp
-from launchpad import context
-
 from acme_metarl.launchers.distributed import options as options_lib
 from acme_metarl.launchers.distributed import session as session_lib
-
-THREAD_LAUNCHES = (
-  lp.LaunchType.LOCAL_MULTI_THREADING,
-  lp.LaunchType.TEST_MULTI_THREADING,
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,10 +19,7 @@ class Shared:
     directory: log directory of the run.
     checkpoint: path of the checkpoint to go on from, or None.
     counts: of the counter, to go on from.
-    addresses: of the nodes that serve, by role.
     folder: of the session; None where nodes are on several machines.
-    supervisor: process that makes the program; nodes on its machine end with
-      it.
   """
 
   config: Mapping[str, Any]
@@ -39,9 +28,7 @@ class Shared:
   directory: str
   checkpoint: str | None
   counts: Mapping[str, int]
-  addresses: Mapping[str, lp.Address]
   folder: str | None
-  supervisor: int
 
   @property
   def session(self) -> session_lib.Session:
@@ -51,12 +38,4 @@ class Shared:
   @property
   def in_own_process(self) -> bool:
     """Whether the node that asks is a process of its own."""
-    return context.get_context().launch_type not in THREAD_LAUNCHES
-
-  def address(self, role: str) -> str:
-    """Where a role serves."""
-    return self.addresses[role].resolve()
-
-  def port(self, role: str) -> int:
-    """The port that a role, asking for itself, listens on."""
-    return lp.get_port_from_address(self.address(role))
+    return True

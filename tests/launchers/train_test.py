@@ -257,7 +257,7 @@ def test_environment_network_and_evaluator_of_ones_own(
   tmp_path, mine, call_main, refused, launcher
 ):
   if launcher == 'train':
-    pytest.importorskip('reverb')
+    pytest.importorskip('acme')
   directory = tmp_path / 'run'
   small = [x for x in _SMALL if 'hidden' not in x]
   logdir = f'--logdir={directory}'

@@ -82,12 +82,13 @@ def connect(
   """The two ends of a table.
 
   Args:
-    client: what `serve` yields, or a `reverb.Client`.
+    client: what `serve` yields, a `reverb.Client`, or whatever has a method
+      `queue` that makes a `Queue` of a table's name.
     table: the name of its table.
     reuse: how often the table gives each item.
     handover: is told what is taken ahead.
   """
-  if isinstance(client, local_queue.Client):
+  if hasattr(client, 'queue'):
     return client.queue(table)
   return _module(REVERB).ReverbQueue(client, table, reuse, handover)
 

@@ -57,7 +57,7 @@ class Queue(Protocol):
     """
 
   def can_sample(self, num_samples: int) -> bool:
-    """Whether there are so many samples; does not wait."""
+    """Whether there are so many samples; waits for a moment at most."""
 
   def sample(
     self, num_samples: int, should_stop: Callable[[], bool] = never

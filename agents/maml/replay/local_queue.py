@@ -82,6 +82,13 @@ class Table:
     with self._changed:
       return 0 if self._is_closed else sum(left for _, left in self._items)
 
+  def wait_for(self, num_samples: int, seconds: float) -> bool:
+    """Whether there are so many samples, at once or within some seconds."""
+    with self._changed:
+      return self._changed.wait_for(
+        lambda: self.num_samples() >= num_samples, seconds
+      )
+
   def counts(self) -> interface.Counts:
     """Counts now."""
     with self._changed:

@@ -35,8 +35,9 @@ class Program:
     seen: every process that was ever seen below it.
   """
 
-  def __init__(self, directory, cache, flags):
+  def __init__(self, directory, cache, flags, engine):
     self.directory = directory
+    self._engine = engine
     self._stderr = directory.parent / f'{directory.name}.stderr'
     with open(self._stderr, 'w') as stderr:
       self.process = subprocess.Popen(
@@ -44,6 +45,7 @@ class Program:
           sys.executable,
           '-m',
           'acme_metarl.launchers.train_distributed',
+          f'--engine={engine}',
           f'--logdir={directory}',
           *flags,
         ],
@@ -75,6 +77,8 @@ class Program:
 
   def living(self, name):
     """The process of a name, as soon as there is one."""
+    if self._engine == 'ray':
+      name = f'ray::{name.capitalize()}'
 
     def find():
       for process in self.processes():
@@ -146,11 +150,11 @@ class Program:
 def start(tmp_path_factory, compilation_cache):
   programs = []
 
-  def start_program(*flags, directory=None, small=True):
+  def start_program(*flags, directory=None, small=True, engine='launchpad'):
     if directory is None:
       directory = tmp_path_factory.mktemp('distributed') / 'run'
     flags = (*(_SMALL if small else ()), *flags)
-    programs.append(Program(directory, compilation_cache, flags))
+    programs.append(Program(directory, compilation_cache, flags, engine))
     return programs[-1]
 
   yield start_program

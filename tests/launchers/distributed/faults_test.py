@@ -3,6 +3,7 @@
 One program goes through all that it survives; the tests look at what is left.
 """
 
+import importlib.util
 import os
 import signal
 import socket
@@ -13,7 +14,7 @@ import numpy as np
 import psutil
 import pytest
 
-from acme_metarl.launchers.distributed import program
+from acme_metarl.launchers.distributed import planning
 from acme_metarl.launchers.runs import checkpointing, evaluation
 from acme_metarl.launchers.runs import config as run_config
 
@@ -55,11 +56,14 @@ def _can_connect(host, port):
   return True
 
 
-@pytest.fixture(scope='module')
-def story(start):
+@pytest.fixture(scope='module', params=['launchpad', 'ray'])
+def story(start, request):
   """Goes through it all; returns what was seen."""
-  seen = types.SimpleNamespace()
-  running = start('--num_iterations=1000000')
+  engine = request.param
+  if not importlib.util.find_spec(engine):
+    pytest.skip(f'needs {engine}')
+  seen = types.SimpleNamespace(engine=engine)
+  running = start('--num_iterations=1000000', engine=engine)
   seen.running = running
   running.wait_for_iteration(2)
   seen.ports = _ports(running)
@@ -105,7 +109,8 @@ def _latest(running):
 
 
 def test_servers_are_for_this_machine_only(story):
-  assert len(story.ports) == 3  # Replay, counter, learner.
+  if story.engine == 'launchpad':
+    assert len(story.ports) == 3  # Replay, counter, learner.
   assert story.reached_locally == story.ports
   if story.outside is None:
     pytest.skip('this machine has no address but loopback')
@@ -115,8 +120,12 @@ def test_servers_are_for_this_machine_only(story):
 def test_actors_and_evaluators_are_brought_back(story):
   # More than the queue held came after the kill, or the fixture had failed.
   assert story.restarts_until_then == 0
-  assert 'actor ended with code -9' in story.running.output
-  assert 'evaluator ended with code -9' in story.running.output
+  if story.engine == 'launchpad':
+    assert 'actor ended with code -9' in story.running.output
+    assert 'evaluator ended with code -9' in story.running.output
+  else:
+    assert 'Actor.run failed. There are 100 retries' in story.running.output
+    assert 'Evaluator.run failed. There are 100' in story.running.output
 
 
 def test_learner_loses_no_more_than_since_its_checkpoint(story):
@@ -156,7 +165,7 @@ def test_checkpoint_serves_the_other_launchers(story):
   assert checkpoint.metadata['environment']['trial_index'] == trials
   # And back: what that saves has no counts.
   del checkpoint.metadata['counts']
-  assert program.counts(checkpoint)['trials'] == trials
+  assert planning.counts(checkpoint)['trials'] == trials
 
 
 def test_truncated_checkpoint_falls_back_and_ends_exactly(story, start):
@@ -168,12 +177,28 @@ def test_truncated_checkpoint_falls_back_and_ends_exactly(story, start):
   running = start(
     '--resume',
     f'--num_iterations={before + 7}',
-    '--lp_launch_type=local_mt',
+    *['--terminal=output_to_files'][: story.engine == 'launchpad'],
     directory=story.running.directory,
     small=False,
+    engine=story.engine,
   )
   assert running.end() == 0, running.output
+  assert 'Done' in running.output
   assert f'{paths[-1]} is damaged' in running.output
   assert running.iterations == list(range(1, before + 8))
   assert _latest(running).step == before + 7
   assert int(running.rows('evaluation.csv')[-1]['iteration']) == before + 7
+  output = running.output
+  if story.engine == 'launchpad':
+    output = (running.directory / 'nodes/learner/0').read_text()
+  assert f'Iteration {before + 7}: return on tasks drawn anew' in output
+  # Nothing to do is no reason to start anything.
+  again = start(
+    '--resume',
+    directory=running.directory,
+    small=False,
+    engine=story.engine,
+  )
+  assert again.end() == 0
+  assert 'Done already' in again.output
+  assert not again.seen

@@ -1,6 +1,7 @@
 """How programs end, under every local launch type."""
 
 import errno
+import importlib.util
 import signal
 import subprocess
 
@@ -29,19 +30,6 @@ def _check_done(running, num_iterations):
   _check_saved(running)
   last = running.rows('evaluation.csv')[-1]
   assert int(last['iteration']) == num_iterations
-
-
-def test_processes_end_with_the_last_iteration(start):
-  running = start('--num_iterations=7', '--terminal=output_to_files')
-  running.living('actor')
-  _check_done(running, 7)
-  output = (running.directory / 'nodes/learner/0').read_text()
-  assert 'Iteration 7: return on tasks drawn anew' in output
-  # Nothing to do is no reason to start anything.
-  again = start('--resume', directory=running.directory, small=False)
-  assert again.end() == 0
-  assert 'Done already' in again.output
-  assert not again.seen
 
 
 def test_threads_save_and_end_on_ctrl_c(start):
@@ -76,9 +64,23 @@ def test_mistakes_are_told_at_once(refused, tmp_path, flags, beginning):
   assert not directory.exists()
 
 
+def test_engines_must_be_there(refused, tmp_path):
+  logdir = f'--logdir={tmp_path / "run"}'
+  message = refused('train_distributed', logdir, '--address=localhost:6379')
+  if importlib.util.find_spec('launchpad'):
+    assert message.startswith('address: is of a cluster of Ray')
+  for engine in ('launchpad', 'ray'):
+    if not importlib.util.find_spec(engine):
+      message = refused('train_distributed', logdir, f'--engine={engine}')
+      assert message.startswith(f'engine: there is no {engine} here; pip inst')
+  assert not (tmp_path / 'run').exists()
+
+
 @pytest.mark.learning
-@pytest.mark.parametrize('launch_type', ['local_mt', 'test_mt', 'test_mp'])
-def test_other_launch_types_end_with_the_last_iteration(start, launch_type):
+@pytest.mark.parametrize(
+  'launch_type', ['local_mp', 'local_mt', 'test_mt', 'test_mp']
+)
+def test_launch_types_end_with_the_last_iteration(start, launch_type):
   running = start('--num_iterations=7', f'--lp_launch_type={launch_type}')
   running.wait_for_iteration(1)
   _check_done(running, 7)

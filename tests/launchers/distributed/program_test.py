@@ -8,6 +8,7 @@ import pytest
 
 from acme_metarl import presets
 from acme_metarl.launchers.distributed import options as options_lib
+from acme_metarl.launchers.distributed import planning
 from acme_metarl.launchers.distributed import program as program_lib
 from acme_metarl.launchers.runs import checkpointing
 from acme_metarl.launchers.runs import config as run_config
@@ -73,15 +74,15 @@ def test_resources_are_of_the_programs_roles():
 
 
 def test_counts_go_on_from_a_run_on_one_machine(tmp_path):
-  assert program_lib.counts(None) == {}
+  assert planning.counts(None) == {}
   metadata = {
     'actor': {'num_trials': 7},
     'environment': {'trial_index': 7, 'num_diverged': 1},
   }
   checkpoint = checkpointing.Checkpoint(7, {}, metadata, tmp_path)
-  assert program_lib.counts(checkpoint) == {'trials': 7, 'num_diverged': 1}
+  assert planning.counts(checkpoint) == {'trials': 7, 'num_diverged': 1}
   metadata['counts'] = {'trials': 9}
-  assert program_lib.counts(checkpoint) == {'trials': 9}
+  assert planning.counts(checkpoint) == {'trials': 9}
 
 
 @pytest.mark.skipif(

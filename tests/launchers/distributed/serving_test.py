@@ -4,7 +4,7 @@ import courier
 import portpicker
 import pytest
 
-from acme_metarl.launchers.distributed import remote, serving
+from acme_metarl.launchers.distributed import peers, remote, serving
 
 
 def _devices(port):
@@ -38,7 +38,7 @@ def test_remote_waits_until_there_is_no_use(monkeypatch):
     return len(asked) == 3
 
   address = f'localhost:{portpicker.pick_unused_port()}'
-  with pytest.raises(remote.StoppedError):
+  with pytest.raises(peers.StoppedError):
     remote.Remote(address, should_stop).call('anything')
   assert len(asked) == 3
 
@@ -53,7 +53,7 @@ def test_silence_of_a_node_is_told(monkeypatch, caplog):
     asked.append(1)
     return len(asked) > 8
 
-  with pytest.raises(remote.StoppedError):
+  with pytest.raises(peers.StoppedError):
     remote.Remote(address, should_stop, 'counter').call('anything')
   told = [x for x in caplog.messages if f'counter at {address}' in x]
   assert 1 <= len(told) <= 3

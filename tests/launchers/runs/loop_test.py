@@ -318,18 +318,16 @@ def _device(configs):
 
 def _learner(configs):
   """The distributed learner, fed and evaluated in this process."""
-  for name in ('acme', 'reverb', 'launchpad'):
-    pytest.importorskip(name)
-  import acme
+  pytest.importorskip('acme')
   from acme import specs
   from acme.utils import counting, loggers
 
-  from acme_metarl.agents import maml
+  from acme_metarl.agents import environment_loop, maml
   from acme_metarl.agents.maml import replay
   from acme_metarl.launchers.distributed import (
     agent_parts,
     learning_node,
-    program,
+    planning,
   )
   from acme_metarl.launchers.runs import agent_trainer, evaluation
 
@@ -338,7 +336,7 @@ def _learner(configs):
   builder = maml.MAMLBuilder(config.agent_config)
 
   class Counter(counting.Counter):
-    def call(self, function, **counts):
+    def call(self, role, function, **counts):
       return getattr(self, function)(**counts)
 
   class Fed(learning_node.Trainer):
@@ -361,7 +359,7 @@ def _learner(configs):
       adder = builder.make_adder(client, spec, policy)
       self._environment = environment
       self._actor = builder.make_actor(keys.actor, policy, spec, self, adder)
-      self._loop = acme.EnvironmentLoop(
+      self._loop = environment_loop.EnvironmentLoop(
         environment, self._actor, logger=loggers.NoOpLogger()
       )
       self._evaluator = evaluation.Evaluator(
@@ -384,7 +382,7 @@ def _learner(configs):
 
     def restore(self, checkpoints):
       super().restore(checkpoints)
-      self._counts_of_all.increment(**program.counts(checkpoints[0]))
+      self._counts_of_all.increment(**planning.counts(checkpoints[0]))
 
     def close(self):
       resources.close()
