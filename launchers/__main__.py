@@ -14,9 +14,12 @@ import runpy
 import sys
 
 _PACKAGE = 'acme_metarl.launchers'
+# Beginnings of names, by what they are for; a name is in the first that fits.
 _GROUPS = {
-  'Training': ('train', 'train_on_device', 'train_distributed'),
+  'Training': ('train', 'self_tuning'),
   'What came of it': ('evaluate', 'compare', 'cite'),
+  'Benchmarks': ('benchmark_',),
+  'Studies': ('',),
 }
 
 
@@ -32,10 +35,10 @@ def commands() -> dict[str, str]:
 def listing() -> str:
   """All commands, a line each."""
   known = commands()
-  groups = {title: list(names) for title, names in _GROUPS.items()}
-  rest = [x for x in known if not any(x in names for names in groups.values())]
-  groups['Studies'] = [x for x in rest if not x.startswith('benchmark_')]
-  groups['Benchmarks'] = [x for x in rest if x.startswith('benchmark_')]
+  groups: dict[str, list[str]] = {title: [] for title in _GROUPS}
+  for name in known:
+    title = next(t for t, starts in _GROUPS.items() if name.startswith(starts))
+    groups[title].append(name)
   width = max(map(len, known))
   lines = ['Commands; acme-metarl COMMAND --help says more.']
   for title, names in groups.items():

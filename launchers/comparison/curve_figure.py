@@ -122,7 +122,8 @@ def _draw_curve(
     label = look.label
   steps, mean, std, count = learning_curves.over_seeds(seeds)
   is_whole = count == len(seeds)
-  stride = max(int(is_whole.sum()) // _NUM_MARKERS, 1)
+  num_points = int(is_whole.sum())
+  stride = max(num_points // _NUM_MARKERS, min(count_all, num_points // 3), 1)
   plotting.curve(
     axes,
     steps[is_whole],
