@@ -80,7 +80,6 @@ _DEV = [
 # What `make docs` builds the pages with; Python 3.12 or newer.
 _DOCS = [
   'furo>=2025.9',
-  'jupytext>=1.17',
   'math-core>=0.9',
   'myst-nb>=1.3',
   'sphinx>=9.0',

@@ -17,6 +17,7 @@ from acme_metarl import _moved
 from acme_metarl import config as config_lib
 
 _ROOT = pathlib.Path(__file__).parent.parent
+_README = _ROOT / 'README.md'
 _PAGES = sorted([*_ROOT.glob('*.md'), *_ROOT.glob('docs/**/*.md')])
 _MAINS = sorted((_ROOT / 'launchers').glob('[!_]*.py'))
 _RESULTS = _ROOT / 'launchers' / 'results'
@@ -108,9 +109,14 @@ def test_files_are_there(page):
     assert (_ROOT / path).exists(), path
 
 
-@pytest.mark.parametrize('page', _PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+  'page', [x for x in _PAGES if x != _README], ids=lambda page: page.name
+)
 def test_examples_run(page, capsys):
-  """Those with an ellipsis are sketches: they only have to be Python."""
+  """Those with an ellipsis are sketches: they only have to be Python.
+
+  `readme_test` runs those of the README.
+  """
   for code in re.findall(r'```python\n(.*?)```', page.read_text(), re.DOTALL):
     tree = ast.parse(code)
     if not any(

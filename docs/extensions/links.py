@@ -58,7 +58,7 @@ def _read(app: Any, name: str, content: list[str]) -> None:
     return
   root = pathlib.Path(app.srcdir).parent.resolve()
   text = content[0]
-  included = re.fullmatch(r'\{(.+)\}\n?', text.strip())
+  included = re.fullmatch(r'See \[.+\]\((.+)\)\.', text.strip())
   if included:
     page = (page.parent / included.group(1)).resolve()
     text = page.read_text()
