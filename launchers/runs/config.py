@@ -190,7 +190,8 @@ class RunConfig:
       if isinstance(values.get(name), str) and ':' in values[name]:
         raise ValueError(
           f'{name}: the run has {values[name]}, which is not imported because '
-          f'a file says so; give --{name}={values[name]}.'
+          f'a file says so; give --{name}={values[name]}, or in Python'
+          f' given={{{values[name]!r}: ...}}.'
         )
     values['algorithm'] = _algorithm(values['algorithm'])
     for name in ('environment_options', 'evaluation_environment_options'):

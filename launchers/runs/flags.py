@@ -90,12 +90,13 @@ def define(values: flags.FlagValues = FLAGS) -> None:
   text(
     'evaluation_environment_options',
     '{}',
-    'Its options as JSON: ' + texts['evaluation_environment_options'],
+    'Options of the environment of evaluations, as JSON. Where that is the one '
+    'of training, they are added to its own.',
   )
   text(
     'network',
     None,
-    'package.module:function: ' + texts['network'],
+    'package.module:function, which makes the policy: ' + texts['network'],
   )
   text('algorithm', 'promp_taypo2', f'Preset: {", ".join(presets.names())}.')
   for defaults, names in (

@@ -9,6 +9,7 @@ import pytest
 
 import acme_metarl
 from acme_metarl import on_device, presets, types
+from acme_metarl.environments import navigation_2d
 from acme_metarl.launchers.examples import adapting
 from acme_metarl.launchers.runs import (
   checkpointing,
@@ -179,6 +180,20 @@ def test_a_seed_is_chosen_where_there_are_several(group, tmp_path):
       *map(jax.tree_util.tree_leaves, (four.params, five.params)), strict=True
     )
   )
+
+
+def test_functions_of_ones_own_are_given_and_not_imported(config, tmp_path):
+  text = 'acme_metarl.environments.navigation_2d:Navigation2D'
+  own = dataclasses.replace(
+    config, environment=navigation_2d.Navigation2D, seed=4
+  )
+  assert own.to_dict()['environment'] == text
+  trainer = device_trainer.Trainer([own], jax.local_devices()[:1])
+  _save([tmp_path], own, trainer)
+  with pytest.raises(ValueError, match=r'not imported.*in Python given='):
+    acme_metarl.load(tmp_path)
+  loaded = acme_metarl.load(tmp_path, given={text: navigation_2d.Navigation2D})
+  assert loaded.environment == navigation_2d.Navigation2D(reward='dense')
 
 
 @pytest.mark.parametrize(
