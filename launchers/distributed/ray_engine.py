@@ -20,6 +20,8 @@ _SETTINGS = {
   'RAY_enable_metrics_collection': '0',
   # Which devices a role sees is said by `options`.
   'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0',
+  # Else nodes give way to everything else on the machine.
+  'RAY_worker_niceness': '0',
   'RAY_DEDUP_LOGS': '0',
   'RAY_COLOR_PREFIX': '0',
 }
