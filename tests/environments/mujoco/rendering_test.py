@@ -3,6 +3,7 @@
 import pathlib
 import re
 import types
+import warnings
 
 import numpy as np
 from PIL import Image
@@ -74,14 +75,20 @@ def test_strip_has_a_row_per_rollout_and_its_moments(cheetah, painted):
 def test_film_shows_rollouts_in_a_grid_at_the_speed_of_life(cheetah, painted):
   import imageio
 
-  path = rendering.render_positions(
-    cheetah,
-    [_rollout([0] * 5 + [200] * 15), _rollout([100] * 4), _rollout([60] * 20)],
-    'film.mp4',
-    num_columns=2,
-    width=WIDTH - 1,  # Made even.
-    height=HEIGHT,
-  )
+  with warnings.catch_warnings():
+    warnings.simplefilter('error')  # JAX warns of forks.
+    path = rendering.render_positions(
+      cheetah,
+      [
+        _rollout([0] * 5 + [200] * 15),
+        _rollout([100] * 4),
+        _rollout([60] * 20),
+      ],
+      'film.mp4',
+      num_columns=2,
+      width=WIDTH - 1,  # Made even.
+      height=HEIGHT,
+    )
   film = np.stack(imageio.mimread(path, memtest=False))
   assert film.shape == (20, 2 * (HEIGHT + CAPTION), 2 * WIDTH, 3)
   with imageio.get_reader(path) as reader:
