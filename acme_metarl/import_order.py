@@ -63,14 +63,13 @@ def _where_refused(execute, module: types.ModuleType) -> None:
 
 
 def _always(execute, module: types.ModuleType) -> None:
-  tensorflow = sys.modules.get('tensorflow')
+  before = {k: v for k, v in sys.modules.items() if k == 'tensorflow'}
   sys.modules['tensorflow'] = None  # type: ignore[assignment]
   try:
     execute(module)
   finally:
     del sys.modules['tensorflow']
-    if tensorflow is not None:
-      sys.modules['tensorflow'] = tensorflow
+    sys.modules.update(before)
 
 
 _GUARDS = {_REFUSES: _where_refused, **dict.fromkeys(_COPY, _always)}

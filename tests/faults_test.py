@@ -16,7 +16,7 @@ def checks(tmp_path_factory):
 
 @pytest.fixture(scope='module')
 def settings():
-  return check.draw_settings(random.Random(0), 'train_on_device')
+  return check.draw_settings(random.Random(0), 'train_on_device', 14)
 
 
 class _AfterRows(random.Random):

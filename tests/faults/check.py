@@ -69,9 +69,11 @@ class Settings(NamedTuple):
   flags: tuple[str, ...]
 
 
-def draw_settings(rng: random.Random, runner: str) -> Settings:
+def draw_settings(
+  rng: random.Random, runner: str, most_iterations: int = 60
+) -> Settings:
   """Draws tiny settings."""
-  num_iterations = rng.randint(12, 60)
+  num_iterations = rng.randint(12, most_iterations)
   return Settings(
     runner,
     num_iterations,
