@@ -13,7 +13,7 @@ from acme_metarl.launchers.runs import outputs
 
 FILE = 'columns.md'
 _SHARED = {
-  'iteration': 'Meta-updates that were made before.',
+  'iteration': 'Number of meta-updates made by then.',
   'environment_steps': (
     'Steps of all training rollouts so far, those after an early end not'
     ' counted.'
@@ -36,12 +36,14 @@ LEARNER: Mapping[str, str] = {
   'waiting_seconds': 'Seconds of waiting for trials of actors.',
   'learning_seconds': 'Seconds of the meta-update.',
   'loss_before': 'Outer loss before the meta-update.',
-  'loss': 'Outer loss after its last epoch.',
+  'loss': (
+    'Outer loss in the last epoch, or after the step of the trust region.'
+  ),
   'objective_before': (
     'Outer objective, without penalties, before the meta-update.'
   ),
-  'objective': 'Outer objective after its last epoch.',
-  'meta_gradient_norm': 'Norm of the first meta-gradient, before clipping.',
+  'objective': 'Outer objective, as the loss.',
+  'meta_gradient_norm': 'Norm of the meta-gradient, in the first epoch.',
   'meta_gradient_variance': (
     "Trace of the covariance of single tasks' meta-gradients."
   ),
@@ -61,27 +63,24 @@ LEARNER: Mapping[str, str] = {
     ' its steps.'
   ),
   'kl_coefficient_k': 'Weight of the KL penalty of inner step k + 1.',
-  'num_epochs': 'Outer epochs that were made before the KL bound was met.',
+  'num_epochs': 'Outer epochs made, which a KL bound may end early.',
   'num_skipped': (
     'Meta-updates so far whose gradient was not finite, which were left out.'
   ),
   'step_accepted': (
-    'Whether the trust region took the step: 1, or 0 where no step improved'
-    ' the objective.'
+    'Whether the trust region took a step: 1, or 0 where none improved the'
+    ' objective within the bound.'
   ),
   'num_backtracks': 'How often the trust region shortened its step.',
-  'inner_step_size': 'Mean learned step size of adaptation.',
-  'learned_*': 'Value of an evaluator option that is meta-learned.',
   'causal_lambda': "The evaluator's causal λ, where it is adapted.",
   'causal_squared_bias_*': 'Estimated squared bias of the meta-gradient at it.',
   'causal_variance_*': 'Estimated variance of the meta-gradient at it.',
   'lag': 'Meta-updates between acting and learning, mean over tasks.',
   'lag_max': 'The largest of them.',
-  'older_share': 'Share of tasks that older parameters had played.',
+  'older_share': 'Share of tasks whose lag is above max_lag.',
   'num_dropped': 'Tasks so far that were too old, and dropped.',
   'num_lost': 'Tasks so far that never arrived.',
   'num_duplicated': 'Tasks so far that arrived twice.',
-  'num_tasks': 'Tasks of the meta-batch.',
 }
 EVALUATION: Mapping[str, str] = {
   **_SHARED,

@@ -1,0 +1,29 @@
+"""What columns mean: in one place, which the page repeats."""
+
+import pathlib
+
+from acme_metarl.launchers.runs import columns
+
+_PAGE = pathlib.Path(__file__).parents[3] / 'docs' / 'columns.md'
+
+
+def test_the_page_has_what_the_code_says():
+  assert _PAGE.read_text(encoding='utf-8').endswith(columns.reference())
+
+
+def test_numbers_of_steps_and_values_of_options_are_found():
+  learner = columns.LEARNER
+  second = columns.describe(learner, 'return_2')
+  assert second == learner['return_k']
+  assert columns.is_known(learner, 'causal_variance_0.25')
+  assert not columns.is_known(learner, 'return_')
+  assert not columns.is_known(columns.EVALUATION, 'distance_to_goal')
+  assert 'Reported by the environment' in columns.describe(learner, 'x')
+
+
+def test_each_file_is_described_once(tmp_path):
+  for table in ('learner.csv', 'evaluation.csv', 'learner.csv'):
+    columns.write(tmp_path, table, ['iteration', 'mine'])
+  text = (tmp_path / columns.FILE).read_text(encoding='utf-8')
+  assert text.count('## `learner.csv`') == text.count('## `evaluation') == 1
+  assert text.count('| `mine` | Reported by') == 2
