@@ -324,8 +324,10 @@ class TrialEnvironment(dm_env.Environment):
     _PLAYING[id(self._environment)] = self
     observation = self._checked.reset(self._tasks, self._rng(1 + stage))
     if not _is_finite(observation, self._batch_shape).all():
-      raise RuntimeError(
-        f'{self._environment!r} is not finite right after its reset.'
+      raise ValueError(
+        f'{self._environment!r}: its observation is not finite right after its '
+        'reset, need finite numbers there. (A step that diverges ends its '
+        'rollout.)'
       )
     self._observation = checking.read_only(observation)
     self._is_alive = np.ones(self._batch_shape, bool)

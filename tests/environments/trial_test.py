@@ -323,7 +323,9 @@ class DivergenceTest(parameterized.TestCase):
 
   def test_not_finite_at_reset(self):
     trial = _trial(ScriptedEnvironment(breaks=[(0, 0, 0)]))
-    with self.assertRaisesRegex(RuntimeError, 'reset'):
+    with self.assertRaisesRegex(
+      ValueError, 'Scripted.* is not finite right after its reset, need finite'
+    ):
       trial.reset()
 
 
