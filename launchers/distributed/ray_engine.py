@@ -7,6 +7,8 @@ import socket
 import tempfile
 from typing import Any
 
+import psutil
+
 from acme_metarl.launchers.distributed import options as options_lib
 from acme_metarl.launchers.distributed import planning, supervising
 from acme_metarl.launchers.distributed import session as session_lib
@@ -35,6 +37,7 @@ _MAX_RESTARTS = 100
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.2
 _CONNECT_SECONDS = 5.0
+_START_ATTEMPTS = 3
 
 
 def train(
@@ -114,9 +117,30 @@ def _ray(address: str | None, local_only: bool) -> Iterator[None]:
         'include_dashboard': False,
         '_temp_dir': stack.enter_context(folder),
       }
-    ray.init(logging_level='error', log_to_driver=True, **where)
+    _init(where)
     stack.callback(ray.shutdown)
     yield
+
+
+def _init(where: dict[str, Any]) -> None:
+  """Starts Ray or connects to it; on a busy machine it may take a few tries.
+
+  Ray gives its own processes half a minute, and leaves them when that is over.
+  """
+  import ray
+
+  for attempt in range(_START_ATTEMPTS):
+    try:
+      ray.init(logging_level='error', log_to_driver=True, **where)
+      return
+    except Exception as error:  # Ray raises nothing more precise.
+      for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.NoSuchProcess):
+          child.kill()
+      if attempt + 1 == _START_ATTEMPTS:
+        raise supervising.FailedError(
+          f'Ray did not start in {_START_ATTEMPTS} attempts ({error}).'
+        ) from error
 
 
 @contextlib.contextmanager

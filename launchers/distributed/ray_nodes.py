@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import tempfile
 import threading
 from typing import Any
 
@@ -20,6 +19,25 @@ from acme_metarl.launchers.distributed import shared as shared_lib
 _POLL_SECONDS = 1.0
 # How long a question about replay may wait for its answer to become yes.
 _PATIENCE_SECONDS = 0.1
+
+
+_FIELDS = dataclasses.fields(shared_lib.Shared)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared(shared_lib.Shared):
+  """See the class of this name that all engines have.
+
+  Attributes:
+    own_session: of this node; nodes may have no folder in common.
+  """
+
+  own_session: session_lib.OwnSession
+
+  @property
+  def session(self) -> session_lib.Session:
+    """The session, as this node sees it."""
+    return self.own_session
 
 
 class Node(abc.ABC):
@@ -59,17 +77,17 @@ class Node(abc.ABC):
       sentence are an outcome too, others are raised.
     """
     peers = Peers(handles, self._stop.is_set, self)
-    with tempfile.TemporaryDirectory(prefix='acme_metarl.') as folder:
-      # This node's own: nodes may have no folder in common.
-      shared = dataclasses.replace(self._shared, folder=folder)
-      try:
-        with shared.session.reporting():
-          self.body(shared, peers)
-      except Exception:
-        outcome = shared.session.outcome()
-        if outcome is None or outcome.status != session_lib.FAILED:
-          raise
-      return shared.session.outcome()
+    session = session_lib.OwnSession()
+    told = {x.name: getattr(self._shared, x.name) for x in _FIELDS}
+    shared = Shared(**told, own_session=session)
+    try:
+      with session.reporting():
+        self.body(shared, peers)
+    except Exception:
+      outcome = session.outcome()
+      if outcome is None or outcome.status != session_lib.FAILED:
+        raise
+    return session.outcome()
 
   def call(self, function: str, *args: Any, **kwargs: Any) -> Any:
     """Calls a function that this node serves, as soon as it does."""

@@ -96,3 +96,20 @@ class Session:
     """Waits until someone has said how the launch ended."""
     while self._path is not None and self.outcome() is None:
       time.sleep(_POLL_SECONDS)
+
+
+class OwnSession(Session):
+  """What one process keeps for itself, and tells whoever asks it."""
+
+  def __init__(self):
+    """Opens a session."""
+    super().__init__(None)
+    self._outcome: Outcome | None = None
+
+  def report(self, status: str, message: str = '') -> None:
+    """Says how the launch ended, unless that was said before."""
+    self._outcome = self._outcome or Outcome(status, message)
+
+  def outcome(self) -> Outcome | None:
+    """What was reported."""
+    return self._outcome

@@ -130,7 +130,9 @@ class Program:
   def end(self):
     """Waits for the end; returns the exit code, once all have ended."""
     code = self.process.wait(_SECONDS)
-    _, alive = psutil.wait_procs(self.seen, timeout=5)
+    # Ray's own helpers look for their parent now and then only.
+    seconds = 90 if self._engine == 'ray' else 5
+    _, alive = psutil.wait_procs(self.seen, timeout=seconds)
     assert not alive, f'still there: {alive}'
     return code
 

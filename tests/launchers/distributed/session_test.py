@@ -58,3 +58,12 @@ def test_without_a_common_folder_nobody_waits():
   session.report(session_lib.DONE)
   assert session.outcome() is None
   session.wait()
+
+
+def test_one_process_may_keep_it_for_itself():
+  session = session_lib.OwnSession()
+  assert session.outcome() is None
+  with pytest.raises(OSError), session.reporting(), outputs.writing():
+    raise OSError(28, 'No space left')
+  session.report(session_lib.DONE)
+  assert session.outcome().status == session_lib.FAILED
