@@ -147,9 +147,10 @@ def make_evaluator(name: str) -> evaluators.Evaluator:
   ):
     return getattr(evaluators, name)
   if match := re.fullmatch(r'taylor_([1-9]\d{0,2})(@(0|1|0?\.\d+))?', name):
-    options = {} if not match[3] else {'causal_lambda': float(match[3])}
     return functools.partial(
-      evaluators.taylor_expansion, order=int(match[1]), **options
+      evaluators.taylor_expansion,
+      order=int(match[1]),
+      causal_lambda=float(match[3] or 1.0),
     )
   raise ValueError(
     f'Unknown evaluator {name!r}; choose from {", ".join(ESTIMATORS)}, '
