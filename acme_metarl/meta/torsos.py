@@ -26,7 +26,7 @@ Torso = Callable[[chex.ArrayTree], chex.Array]
 
 
 def is_image(spec: Any) -> bool:
-  """Whether an observation is one array of height, width and channels.
+  """Whether an observation has one array, of height, width and channels.
 
   >>> from dm_env import specs
   >>> is_image(specs.Array((84, 84, 4), 'uint8'))
@@ -108,7 +108,8 @@ def nature(observation: chex.Array) -> chex.Array:
 
 
 def _convolutional(observation, layers, size) -> chex.Array:
-  x = jnp.asarray(observation)
+  (image,) = jax.tree_util.tree_leaves(observation)
+  x = jnp.asarray(image)
   if jnp.issubdtype(x.dtype, jnp.integer):
     x = x.astype(jnp.float32) / 255.0
   elif not jnp.issubdtype(x.dtype, jnp.floating):

@@ -22,7 +22,7 @@ _EPS_ROOT = 1e-12
 
 
 def adam(
-  learning_rate: float, max_norm: float | None = 0.5, eps: float = 1e-5
+  learning_rate: float, max_norm: float = 0.5, eps: float = 1e-5
 ) -> optax.GradientTransformation:
   """Adam after clipping by the global norm, with derivatives at zero.
 
@@ -31,13 +31,13 @@ def adam(
 
   Args:
     learning_rate: of Adam.
-    max_norm: of the gradient; None for no clipping.
+    max_norm: of the gradient.
     eps: of Adam.
   """
-  own = optax.adam(learning_rate, eps=eps, eps_root=_EPS_ROOT)
-  if max_norm is None:
-    return own
-  return optax.chain(optax.clip_by_global_norm(max_norm), own)
+  return optax.chain(
+    optax.clip_by_global_norm(max_norm),
+    optax.adam(learning_rate, eps=eps, eps_root=_EPS_ROOT),
+  )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +99,7 @@ class SelfTuningConfig:
   outer_lambda: float = 0.95
   outer_entropy_cost: float = 0.0
   outer_value_cost: float = 0.5
-  meta_optimizer: optax.GradientTransformation = adam(1e-3, None)
+  meta_optimizer: optax.GradientTransformation = optax.adam(1e-3)
   bootstrap_steps: int = 0
   reuses_validation: bool = True
   hidden_sizes: tuple[int, ...] = (64, 64)

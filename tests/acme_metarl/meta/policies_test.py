@@ -258,11 +258,13 @@ class TestDefault:
     np.testing.assert_allclose(actual, expected, rtol=1e-6)
 
   @pytest.mark.parametrize('dtype', [np.uint8, np.float32])
-  def test_images_are_refused_and_say_what_to_pass(self, dtype):
+  def test_images_beside_others_are_refused_and_say_what_to_pass(self, dtype):
+    seen = {
+      'eye': specs.Array((84, 84, 3), dtype),
+      'ear': specs.Array((2,), np.float32),
+    }
     with pytest.raises(ValueError, match=r'\(84, 84, 3\).*hk.Conv2D'):
-      policies.make_default(
-        specs.DiscreteArray(2), {'eye': specs.Array((84, 84, 3), dtype)}
-      )
+      policies.make_default(specs.DiscreteArray(2), seen)
 
   def test_scalars_without_a_spec_say_what_to_pass(self):
     with pytest.raises(ValueError, match='pass observation_spec'):

@@ -123,6 +123,6 @@ def test_feed_forward_policies_have_no_memory():
   )
 
 
-def test_images_are_refused():
+def test_a_memory_sees_no_images():
   with pytest.raises(ValueError, match='hk.Conv2D'):
     policies.gru(specs.DiscreteArray(2), specs.Array((8, 8, 3), np.uint8))

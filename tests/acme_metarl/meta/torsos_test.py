@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from acme_metarl import on_device, presets, types
 from acme_metarl.meta import policies, torsos
 
 
@@ -74,6 +75,43 @@ def test_torsos_have_published_sizes(shape, dtype, features, num_params):
 def test_observations_without_a_torso_are_a_sentence(spec, sentence):
   with pytest.raises(ValueError, match=sentence):
     torsos.make_torso(spec)
+
+
+class _Pictures:
+  """The action that equals the bright pixel pays 1; the task says which."""
+
+  has_finite_tasks = True
+
+  def sample_task(self, key):
+    return jax.random.bernoulli(key).astype(jnp.int32)
+
+  def reset(self, key, task):
+    del key
+    return task, self._show(task, 0)
+
+  def step(self, task, action):
+    return task, self._show(task, action == task)
+
+  def _show(self, task, reward):
+    image = jnp.zeros((4, 4, 1), jnp.uint8).at[0, 3 * task, 0].set(255)
+    return types.TimeStep(image, jnp.float32(reward), jnp.float32(1))
+
+  def observation_spec(self):
+    return specs.Array((4, 4, 1), np.uint8)
+
+  def action_spec(self):
+    return specs.DiscreteArray(2)
+
+
+def test_maml_learns_from_images():
+  config = presets.make(
+    'vpg_maml', num_tasks=2, num_rollouts=2, horizon=2, num_iterations=1
+  )
+  trainer = on_device.make_trainer(config, _Pictures())
+  state = jax.jit(trainer.init)(jax.random.PRNGKey(0))
+  _, metrics = jax.jit(trainer.iterate)(state)
+  assert metrics['num_diverged'] == 0
+  assert all(np.isfinite(x).all() for x in metrics.values())
 
 
 def test_policies_see_images():
