@@ -99,7 +99,6 @@ def test_measures_the_gradients_of_fixed_causal_lambdas(adaptive):
   assert (first.dial.num_measured, second.dial.num_measured) == (1, 2)
   whole = _task_gradients(adaptive, 1.0)
   unit = whole.var(0, ddof=1).sum() / NUM_TASKS
-  kept = 1 - causal_dial.KEEP_COSTS
   own = _task_gradients(adaptive, GRID[1])
   expected = (
     np.sum((whole - own).mean(0) ** 2) / unit,
@@ -108,10 +107,10 @@ def test_measures_the_gradients_of_fixed_causal_lambdas(adaptive):
   dial = second.dial
   np.testing.assert_allclose(
     (dial.squared_bias[1], dial.variance[1]),
-    kept * np.asarray(expected),
+    expected,
     rtol=1e-6,
   )
-  np.testing.assert_allclose(dial.variance[-1], kept)
+  np.testing.assert_allclose(dial.variance[-1], 1.0)
   np.testing.assert_allclose(dial.squared_bias[-1], 0.0, atol=1e-20)
   assert metrics['causal_variance_0.6'] == dial.variance[1]
 
@@ -132,17 +131,22 @@ def test_updates_as_the_causal_lambda_that_is_set(adaptive):
 
 
 def test_what_adapts_to_act_knows_no_causal_lambda(adaptive):
-  """On its own data the gradient is the same for every one."""
+  """On its own data: neither its value nor what the outer loop could learn."""
   params = _init(adaptive).params
   stage = jax.tree_util.tree_map(lambda x: x[0, 0], _trials())
   prepared = adaptive.prepare(params, stage)
   expected, _ = adaptive.update_inner(
     params, *adaptive.init_inner(params), prepared
   )
-  for value in (0.0, 0.6):
-    loss = learner_lib.make_task_loss(_settings(value), POLICY)
-    found, _ = loss.inner.update(params, *loss.inner.init(params), prepared)
-    np.testing.assert_allclose(_flat(found), _flat(expected), rtol=1e-9)
+  loss = learner_lib.make_task_loss(_settings('adaptive'), POLICY)
+
+  def adapted(value):
+    inner = loss.with_causal_lambda(value).inner
+    return inner.update(params, *inner.init(params), prepared)[0]
+
+  found, slope = jax.jit(lambda x: jax.jvp(adapted, (x,), (1.0,)))(0.6)
+  np.testing.assert_allclose(_flat(found), _flat(expected), rtol=1e-9)
+  np.testing.assert_allclose(_flat(slope), 0.0, atol=1e-12)
 
 
 def _measure(state, gradients):
@@ -191,7 +195,7 @@ def test_estimates_are_unbiased():
 
 
 @pytest.mark.parametrize(
-  ('noise', 'best'), [(0.01, 1.0), (8.0, 0.8), (1e3, 0.0)]
+  ('noise', 'best'), [(0.01, 1.0), (4.0, 0.8), (1e3, 0.0)]
 )
 def test_the_noisier_the_cross_terms_the_less_of_them(noise, best):
   """Gradients κ + noise κ⁴ z, the z of mean 0 and variance 1."""
@@ -209,16 +213,54 @@ def test_the_noisier_the_cross_terms_the_less_of_them(noise, best):
     assert state.num_measured == number
     state = measure(state, gradients)
   assert state.causal_lambda == best
-  kept = 1 - causal_dial.KEEP_COSTS ** (causal_dial.WARM_UP - 1)
   np.testing.assert_allclose(
-    state.squared_bias,
-    kept * (1 - grid) ** 2 / variance[-1],
-    rtol=1e-7,
-    atol=1e-15,
+    state.squared_bias, (1 - grid) ** 2 / variance[-1], rtol=1e-7, atol=1e-15
   )
   np.testing.assert_allclose(
-    state.variance, kept * variance / variance[-1], rtol=1e-7, atol=1e-12
+    state.variance, variance / variance[-1], rtol=1e-7, atol=1e-12
   )
+
+
+@pytest.mark.parametrize(
+  ('excess', 'stderr', 'best'),
+  [
+    (-0.3, 0.1, 0.0),  # Three standard errors better than the start.
+    (-0.3, 0.2, causal_dial.START),  # One and a half.
+    (0.3, 0.1, causal_dial.START),
+  ],
+)
+def test_leaves_its_start_for_what_is_sure_alone(excess, stderr, best):
+  """With the noise of 42 measurements; one that says nothing changes none."""
+  squared_bias = jnp.asarray([0.5 + excess, 0.5, 0.5, 0.5, 0.5])
+  difference = squared_bias - 0.5
+  state = _start(2)._replace(
+    squared_bias=squared_bias,
+    variance=jnp.asarray([1.0, 1.5, 1.0, 1.5, 1.5]),
+    square=difference**2 + 39 * stderr**2 * (difference != 0),
+    num_measured=jnp.asarray(42, jnp.int32),
+  )
+  after = _measure(state, jnp.full((4, len(GRID), 2), jnp.nan))
+  assert after.causal_lambda == best
+
+
+def test_averages_are_means_at_first():
+  rng = np.random.default_rng(2)
+  state = _start(3)
+  measure = jax.jit(_measure)
+  own = []
+  for _ in range(4):
+    gradients = rng.normal(size=(5, len(GRID), 3))
+    before = np.asarray(state.difference)
+    share = 1 - causal_dial.KEEP_DIFFERENCE ** max(len(own), 1)
+    difference = gradients.mean(0)[-1:] - gradients.mean(0)
+    unit = gradients[:, -1].var(0, ddof=1).sum() / 5
+    own.append(np.sum(difference * before, -1) / share / unit)
+    state = measure(state, jnp.asarray(gradients))
+  measured = np.array(own[1:])  # The first had none before it.
+  np.testing.assert_allclose(state.squared_bias, measured.mean(0), atol=1e-12)
+  square = (measured - measured[:, [2]]) ** 2
+  np.testing.assert_allclose(state.square, square.mean(0), atol=1e-12)
+  assert GRID[2] == causal_dial.START
 
 
 @pytest.mark.parametrize('bad', [jnp.nan, 0.0])
