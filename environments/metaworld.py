@@ -13,6 +13,7 @@ package `metaworld` draws, goals hidden from the observation:
 """
 
 from collections.abc import Callable, Mapping, Sequence
+import functools
 import os
 from typing import Any, NamedTuple
 
@@ -179,19 +180,26 @@ def _split(
       f'metaworld: the package metaworld cannot be imported ({error}); make '
       'an environment that has it by: make .venv-metaworld'
     ) from error
-  if benchmark in _BENCHMARKS:
-    tasks = getattr(metaworld, benchmark)(seed=seed)
-  elif benchmark in metaworld.ML1.ENV_NAMES:
-    tasks = metaworld.ML1(benchmark, seed=seed)
-  else:
+  if benchmark not in (*_BENCHMARKS, *metaworld.ML1.ENV_NAMES):
     raise ValueError(
       f'benchmark: got {benchmark!r}, need one of {", ".join(_BENCHMARKS)} or '
       f'a manipulation: {", ".join(metaworld.ML1.ENV_NAMES)}.'
     )
+  tasks = _made(benchmark, seed)
   by_class: dict[str, list[bytes]] = {}
   for task in getattr(tasks, f'{split}_tasks'):
     by_class.setdefault(task.env_name, []).append(task.data)
   return dict(getattr(tasks, f'{split}_classes')), by_class
+
+
+@functools.lru_cache(maxsize=4)
+def _made(benchmark: str, seed: int) -> Any:
+  """Meta-World's benchmark: both splits, up to a minute of work."""
+  import metaworld
+
+  if benchmark in _BENCHMARKS:
+    return getattr(metaworld, benchmark)(seed=seed)
+  return metaworld.ML1(benchmark, seed=seed)
 
 
 def _num_processors() -> int:

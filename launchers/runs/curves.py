@@ -80,10 +80,14 @@ def draw(
   directory = pathlib.Path(directory)
   evaluation = tables.columns(directory / tables.EVALUATION_CSV)
   learner = tables.columns(directory / tables.LEARNER_CSV)
-  with plotting.panels(3, width=3.9, height=3.9) as (figure, axes):
+  has_successes = tables.SUCCESS in evaluation
+  num_panels = 4 if has_successes else 3
+  with plotting.panels(num_panels, width=3.9, height=3.9) as (figure, axes):
     _draw_evaluation(axes[0], evaluation)
     _draw_training(axes[1], learner, config.algorithm.num_tasks)
     _draw_gradient(axes[2], learner)
+    if has_successes:
+      _draw_successes(axes[3], evaluation, learner)
     _share_steps(axes, (evaluation, learner))
     figure.suptitle(title(config), fontsize=10)
     outputs.write_figure(directory / CURVES_PNG, figure)
@@ -151,6 +155,32 @@ def _draw_gradient(axes: Any, table: Mapping[str, np.ndarray]) -> None:
     linewidth=1,
     label='norm of the meta-gradient, an iteration each',
   )
+
+
+def _draw_successes(
+  axes: Any,
+  evaluation: Mapping[str, np.ndarray],
+  learner: Mapping[str, np.ndarray],
+) -> None:
+  axes.set(ylabel='part of the rollouts', title='Successes', ylim=(-0.03, 1.03))
+  taken = evaluation['num_inner_steps_taken']
+  for step in np.unique(taken).astype(int):
+    own, of_step = look(step), taken == step
+    axes.plot(
+      evaluation['environment_steps'][of_step],
+      evaluation[tables.SUCCESS][of_step],
+      color=own.color,
+      label=own.label,
+    )
+    if f'{tables.SUCCESS}_{step}' in learner:
+      axes.plot(
+        learner['environment_steps'],
+        learner[f'{tables.SUCCESS}_{step}'],
+        color=own.color,
+        linewidth=1,
+        linestyle=':',
+        label=f'{own.label}, in training',
+      )
 
 
 def look(num_inner_steps_taken: int) -> plotting.Style:

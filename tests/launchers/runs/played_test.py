@@ -136,3 +136,23 @@ def test_progress_names_tasks_and_successes(capsys):
     'Iteration 1: return on fresh tasks after 0, 1 adaptation steps: 4.5 → '
     '6.5\n'
   ) in told
+
+
+def test_curves_have_successes_where_there_are_any(tmp_path):
+  config = run_config.RunConfig()
+  assert len(curves.draw(tmp_path, config).axes) == 3
+  log = tables.RunLog(tmp_path, None, use_tensorboard=False)
+  for iteration in (0, 1):
+    for row in tables.evaluation_rows(_PLAYED, iteration, 10 * iteration, 0.0):
+      log.write('evaluation', row)
+  row = {'iteration': 1, 'environment_steps': 10, 'meta_gradient_norm': 1.0}
+  log.write('learner', {**row, 'success_ever_0': 0.25, 'success_ever_1': 0.75})
+  log.close()
+  axes = curves.draw(tmp_path, config).axes
+  assert len(axes) == 4
+  assert {line.get_label(): line.get_ydata()[-1] for line in axes[3].lines} == {
+    'before adaptation': 0.5,
+    'before adaptation, in training': 0.25,
+    'after 1 step': 1.0,
+    'after 1 step, in training': 0.75,
+  }
