@@ -33,6 +33,9 @@ NEWER := tests/agents tests/launchers/runs tests/launchers/comparison \
   tests/launchers/mains_test.py tests/launchers/train_test.py \
   tests/launchers/train_on_device_test.py tests/conftest_test.py \
   tests/doctests_test.py tests/readme_test.py tests/docs
+# Of those, what takes long and depends little on versions.
+LONG := tests/agents/maml/fuzz_test.py tests/agents/maml/sharding_test.py \
+  tests/launchers/train_test.py::test_stops_and_goes_on
 
 .PHONY: help train test test-fast test-reverb test-current lint types docs \
   notebooks check-learning check-ray check-mutations check-faults \
@@ -91,7 +94,7 @@ test-reverb: .venv/.ready
 
 test-current: .venv-modern/.ready
 	$(MODERN) $(PYTEST) $(if $(filter reverb,$(STACK)), \
-	  tests/acme_metarl tests/environments $(NEWER),tests)
+	  tests/acme_metarl tests/environments $(NEWER) $(LONG:%=--deselect %),tests)
 
 docs: .venv-docs/.ready
 	$(DOCS) -m sphinx -b html -q -W --keep-going -d build/doctrees docs build/docs
