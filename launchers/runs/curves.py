@@ -164,7 +164,7 @@ def _draw_successes(
 ) -> None:
   axes.set(ylabel='part of the rollouts', title='Successes', ylim=(-0.03, 1.03))
   taken = evaluation['num_inner_steps_taken']
-  for step in np.unique(taken).astype(int):
+  for step in map(int, np.unique(taken)):
     own, of_step = look(step), taken == step
     axes.plot(
       evaluation['environment_steps'][of_step],
