@@ -2,11 +2,32 @@
 
 import signal
 
+import numpy as np
 import pytest
+
+from acme_metarl.launchers.distributed import peers
 
 cluster_utils = pytest.importorskip(
   'ray.cluster_utils', reason='needs Ray: make check-ray'
 )
+
+
+class _Unanswered:
+  """Other nodes that do not answer; who asks is asked to stop."""
+
+  def call(self, *args):
+    raise peers.StoppedError
+
+
+def test_a_queue_without_its_node_ends_who_waits():
+  from acme_metarl.launchers.distributed import ray_nodes
+
+  queue = ray_nodes.ReplayClient(_Unanswered()).queue('trials')
+  assert not queue.insert([np.zeros(2)])
+  assert not queue.can_sample(1)
+  assert queue.sample(1) == []
+  with pytest.raises(TimeoutError, match='replay does not answer'):
+    queue.counts()
 
 
 @pytest.fixture

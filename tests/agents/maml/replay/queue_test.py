@@ -282,3 +282,12 @@ def test_a_table_has_a_batch_until_it_is_handed_over(kind, reuse):
 def test_nobody_can_ask_for_an_unknown_kind():
   with pytest.raises(ValueError, match="kind: got 'redis'"):
     _make_table('redis')
+
+
+def test_a_table_can_be_waited_for():
+  table = _make_table(replay.LOCAL)
+  assert not table.wait_for(1, 0.01)
+  waiting = threading.Timer(0.05, table.insert, ([_item(), _item(1)],))
+  waiting.start()
+  assert table.wait_for(2, 30.0)
+  waiting.join()
