@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import pathlib
 
 import jax
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from acme_metarl.launchers.studies import causal_lambda
 from acme_metarl.studies import derivative_accuracy
 
+_ROOT = pathlib.Path(__file__).parent.parent.parent
 _SMALL = ('--num_states=3', '--num_actions=2', '--horizon=4')
 _COLUMNS = [
   'epsilon',
@@ -99,6 +101,22 @@ def test_best_and_its_law():
 def test_a_peak_at_an_end_is_that_end():
   assert causal_lambda.peak([0.0, 0.5, 1.0], [3.0, 2.0, 2.5]) == 0.0
   assert causal_lambda.peak([0.0, 0.5, 1.0], [1.0, 2.0, 2.5]) == 1.0
+
+
+def test_the_pages_show_what_is_stored():
+  pages = {
+    name: (_ROOT / 'docs' / f'{name}.md').read_text()
+    for name in ('reproduction', 'which_estimator')
+  }
+  stored = _ROOT / 'launchers' / 'results' / 'causal_lambda'
+  for directory in (stored, stored / 'long_horizon'):
+    assert (directory / 'results.md').read_text() in pages['reproduction']
+  results = json.loads((stored / 'results.json').read_text())
+  own = [row for row in results['best'] if row['epsilon'] == 0]
+  numbers = [str(row['num_trajectories']) for row in own]
+  best = [f'{row["best_mean"]:.2f}'.lstrip('0') for row in own]
+  for name, cells in (('trajectories N', numbers), ('best κ', best)):
+    assert f'| {name} | {" | ".join(cells)} |' in pages['which_estimator']
 
 
 @pytest.mark.parametrize(
