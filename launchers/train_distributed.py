@@ -29,6 +29,7 @@ from acme_metarl.launchers.runs import (
   entry,
   local_servers,
   tables,
+  versions,
 )
 from acme_metarl.launchers.runs import config as run_config
 from acme_metarl.launchers.runs import flags as run_flags
@@ -151,7 +152,8 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> bool:
       return True
     print(f'Training in {plan.directory}.\n{cache}', file=sys.stderr)
     try:
-      is_done = _train(engine, values, plan, overrides, actor_device)
+      with versions.handed_on():
+        is_done = _train(engine, values, plan, overrides, actor_device)
     except supervising.FailedError as error:
       sys.exit(f'train_distributed: {error}')
   if is_done:

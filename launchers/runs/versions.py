@@ -1,5 +1,7 @@
 """Which command and which packages make a run."""
 
+from collections.abc import Iterator
+import contextlib
 import functools
 from importlib import metadata
 import os
@@ -44,8 +46,28 @@ def versions() -> dict[str, str]:
   return found
 
 
+# The command of a launcher, for the processes that it starts: its id, and that.
+_OF_LAUNCHER = 'ACME_METARL_COMMAND'
+
+
+@contextlib.contextmanager
+def handed_on() -> Iterator[None]:
+  """Has processes that are started inside name the command of this one."""
+  os.environ[_OF_LAUNCHER] = f'{os.getpid()} {command()}'
+  try:
+    yield
+  finally:
+    del os.environ[_OF_LAUNCHER]
+
+
 def command() -> str:
-  """The command line of this process, as one would type it anywhere."""
+  """The command line of this process, as one would type it anywhere.
+
+  Of a node it is that of the launcher, see `handed_on`.
+  """
+  launcher, _, given = os.environ.get(_OF_LAUNCHER, '').partition(' ')
+  if given and launcher != str(os.getpid()):
+    return given
   program, *arguments = sys.argv
   module = getattr(sys.modules['__main__'], '__spec__', None)
   start = [program] if module is None else ['python', '-m', module.name]
