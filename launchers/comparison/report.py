@@ -178,7 +178,7 @@ def _caption(
   counts = [x.num_seeds for x in summaries]
   most_shown = learning_curves.MAX_SHOWN
   sentences = [
-    'Returns on freshly drawn tasks, before and after adaptation: means of the'
+    'Returns on tasks drawn anew, before and after adaptation: means of the'
     f' last {settings.num_final} evaluations of a run. "Whole run" is the area'
     ' under the curve after adaptation, divided by its length.'
   ]
