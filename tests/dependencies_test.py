@@ -18,6 +18,7 @@ _DISTRIBUTIONS = {
   'courier': 'dm-launchpad',
   'dm_env': 'dm-env',
   'haiku': 'dm-haiku',
+  'imageio_ffmpeg': 'imageio',
   'launchpad': 'dm-launchpad',
   'reverb': 'dm-reverb',
   'tensorflow': 'tensorflow-cpu',
@@ -25,7 +26,7 @@ _DISTRIBUTIONS = {
 }
 _PARTS = {
   '_CORE': ('acme_metarl', 'environments', 'launchers'),
-  '_MUJOCO': ('environments/mjx', 'environments/mujoco', 'launchers'),
+  '_MUJOCO': ('environments', 'launchers'),
   '_AGENT': ('agents', 'launchers'),
   '_CURRENT_AGENT': ('agents', 'launchers'),
   '_DEV': ('tests',),
@@ -35,6 +36,7 @@ _OPTIONAL = {
   'brax',
   'dm_control',
   'gymnax',
+  'metaworld',
   'mujoco_playground',
   'ray',
   'xmanager',
@@ -44,7 +46,6 @@ _INDIRECT = {
   'build': 'a test calls it as a program',
   'dm-sonnet': 'Acme imports it and declares no version',
   'gymnasium': 'its models are read as files',
-  'imageio': 'writes films through its ffmpeg extra',
   'mujoco-mjx': 'is imported as mujoco.mjx',
   'mypy': 'a program',
   'protobuf': 'the newest that TensorFlow 2.8 takes',
@@ -58,6 +59,9 @@ _INDIRECT = {
 }
 # What an installation without the extra [agent] lacks.
 _AGENT_MODULES = {'acme', 'courier', 'gym', 'launchpad', 'reverb', 'tensorflow'}
+
+
+_OURS = {'acme_metarl', 'docs', 'tests'}
 
 
 def _declared() -> dict[str, set[str]]:
@@ -84,7 +88,7 @@ def _imported(folder: str) -> dict[str, str]:
       else:
         continue
       for top in {name.split('.')[0] for name in names}:
-        if top not in sys.stdlib_module_names | {'acme_metarl', 'tests'}:
+        if top not in sys.stdlib_module_names | _OURS:
           found[_DISTRIBUTIONS.get(top, top).lower()] = str(path)
   return found
 
