@@ -155,6 +155,13 @@ def update(state: DialState, sums: Sums, num_tasks: int) -> DialState:
   Returns:
     The state after. A measurement that is not finite, or without noise to
     measure by, is left out.
+
+  Example:
+    >>> state = init(jnp.zeros(()))
+    >>> tasks = jax.vmap(task_sums)(jnp.arange(10.0).reshape(2, 5))
+    >>> sums = jax.tree_util.tree_map(lambda x: jnp.sum(x, 0), tasks)
+    >>> update(state, sums, num_tasks=2).num_measured.item()
+    1
   """
   difference, variance = spread(sums, max(num_tasks, 2))
   unit = variance[-1]

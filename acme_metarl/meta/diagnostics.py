@@ -193,6 +193,15 @@ def metrics(
 
   Returns:
     Scalars by name.
+
+  Example:
+    >>> one = jnp.ones(())
+    >>> after = TaskDiagnostics(one, one[None], one, jnp.ones(2), one)
+    >>> found = metrics(one, 0.5 * one, {}, one, after)
+    >>> float(found['loss_before']), float(found['loss'])
+    (1.0, 0.5)
+    >>> [name for name in found if 'kl' in name]
+    ['outer_kl', 'inner_kl_0']
   """
   found = {
     'loss_before': loss_before,
