@@ -20,6 +20,8 @@ from acme_metarl.launchers.runs import stopping
 _SETTINGS = {
   'RAY_USAGE_STATS_ENABLED': '0',
   'RAY_enable_metrics_collection': '0',
+  # Nobody looks at what it would keep of every call.
+  'RAY_task_events_report_interval_ms': '0',
   # Which devices a role sees is said by `options`.
   'RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO': '0',
   # Else nodes give way to everything else on the machine.

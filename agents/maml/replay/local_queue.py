@@ -153,7 +153,9 @@ class Table:
         'inserted': self._num_inserted,
         'sampled': self._num_sampled,
       }
-    arrays = {'state': np.frombuffer(json.dumps(state).encode(), np.uint8)}
+    arrays: dict[str, Any] = {
+      'state': np.frombuffer(json.dumps(state).encode(), np.uint8)
+    }
     for number, (item, _) in enumerate(items):
       for index, x in enumerate(jax.tree_util.tree_leaves(item)):
         arrays[f'{number}.{index}'] = x
