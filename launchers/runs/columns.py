@@ -111,7 +111,7 @@ def describe(table: Mapping[str, str], column: str) -> str:
   if column in table:
     return table[column]
   for name, text in table.items():
-    pattern = re.escape(name).replace('_k', r'_\d+').replace(r'\*', '.*')
+    pattern = re.sub('_k$', r'_\\d+', re.escape(name)).replace(r'\*', '.*')
     if re.fullmatch(pattern, column):
       return text
   return _REPORTED
