@@ -96,7 +96,6 @@ train_on_device.main(
     '--num_iterations=40',
     '--eval_every=10',
     '--inner_learning_rate=0.2',
-    '--compilation_cache=off',
     '--config.hidden_sizes=(16,)',
     '--config.outer_learning_rate=0.01',
   ]
