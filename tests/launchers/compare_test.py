@@ -137,7 +137,7 @@ def _assert_same_points(path, committed):
 
 
 _MISTAKES = {
-  '--algorithms=promp,prompt': 'promp_taypo2, promp_taypo3, vpg_maml',
+  '--algorithms=promp,prompt': 'promp, promp_taypo2, promp_taypo3',
   '--algorithms=': '--algorithms: got none',
   '--algorithms=promp,promp': 'promp is there twice',
   '--algorithms=promp:reuze=2': 'no such field',

@@ -10,6 +10,11 @@ import pytest
 from acme_metarl.launchers.runs import checkpointing
 
 
+_needs_launchpad = pytest.mark.skipif(
+  not importlib.util.find_spec('launchpad'), reason='needs Launchpad'
+)
+
+
 def _latest(running):
   return checkpointing.Checkpointer(
     running.directory / 'checkpoints'
@@ -32,6 +37,7 @@ def _check_done(running, num_iterations):
   assert int(last['iteration']) == num_iterations
 
 
+@_needs_launchpad
 def test_threads_save_and_end_on_ctrl_c(start):
   running = start('--num_iterations=1000000', '--lp_launch_type=local_mt')
   running.wait_for_iteration(3)
@@ -42,6 +48,7 @@ def test_threads_save_and_end_on_ctrl_c(start):
   _check_saved(running)
 
 
+@_needs_launchpad
 @pytest.mark.parametrize(
   ('flags', 'beginning'),
   [
@@ -76,6 +83,7 @@ def test_engines_must_be_there(refused, tmp_path):
   assert not (tmp_path / 'run').exists()
 
 
+@_needs_launchpad
 @pytest.mark.learning
 @pytest.mark.parametrize(
   'launch_type', ['local_mp', 'local_mt', 'test_mt', 'test_mp']
@@ -86,6 +94,7 @@ def test_launch_types_end_with_the_last_iteration(start, launch_type):
   _check_done(running, 7)
 
 
+@_needs_launchpad
 @pytest.mark.learning
 @pytest.mark.parametrize('launch_type', ['local_mp', 'local_mt', 'test_mp'])
 @pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM])
@@ -98,6 +107,7 @@ def test_signals_save_and_end(start, launch_type, number):
   _check_saved(running)
 
 
+@_needs_launchpad
 @pytest.mark.learning
 @pytest.mark.parametrize('name', ['launcher', 'replay', 'learner'])
 def test_signal_before_anything_has_started(start, name):
@@ -108,6 +118,7 @@ def test_signal_before_anything_has_started(start, name):
   assert 'Stopped by SIGTERM after iteration 0' in running.output
 
 
+@_needs_launchpad
 @pytest.mark.learning
 def test_signal_in_the_middle_of_an_update(start):
   running = start(
@@ -128,6 +139,7 @@ def test_signal_in_the_middle_of_an_update(start):
   assert int(_latest(running).arrays['.num_updates']) == running.iterations[-1]
 
 
+@_needs_launchpad
 @pytest.mark.learning
 @pytest.mark.parametrize('name', ['replay', 'counter', 'launcher'])
 def test_program_is_launched_anew(start, name):
@@ -145,6 +157,7 @@ def test_program_is_launched_anew(start, name):
   _check_saved(running)
 
 
+@_needs_launchpad
 @pytest.mark.learning
 def test_all_end_with_the_supervising_launcher(start):
   running = start('--num_iterations=1000000')
@@ -162,6 +175,7 @@ def test_all_end_with_the_supervising_launcher(start):
   _check_done(again, saved)
 
 
+@_needs_launchpad
 @pytest.mark.learning
 def test_restarts_are_bounded(start):
   running = start('--num_iterations=1000000', '--max_restarts=1')
@@ -187,6 +201,7 @@ def small_disk(tmp_path):
   subprocess.run(['umount', '-l', str(tmp_path)], check=True)
 
 
+@_needs_launchpad
 @pytest.mark.learning
 def test_full_disk_ends_it_and_leaves_the_last_checkpoint(start, small_disk):
   running = start('--num_iterations=1000000', directory=small_disk / 'run')
