@@ -9,7 +9,6 @@ import pytest
 
 from acme_metarl.launchers.runs import checkpointing
 
-
 _needs_launchpad = pytest.mark.skipif(
   not importlib.util.find_spec('launchpad'), reason='needs Launchpad'
 )
