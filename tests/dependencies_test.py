@@ -57,10 +57,16 @@ _INDIRECT = {
   'tfp-nightly': 'distrax imports it; pinned to go with it',
   'uv': 'a program',
 }
-# What an installation without the extra [agent] lacks.
-_AGENT_MODULES = {'acme', 'courier', 'gym', 'launchpad', 'reverb', 'tensorflow'}
-
-
+# What an installation without the extras [agent] and [ray] lacks.
+_AGENT_MODULES = {
+  'acme',
+  'courier',
+  'gym',
+  'launchpad',
+  'ray',
+  'reverb',
+  'tensorflow',
+}
 _OURS = {'acme_metarl', 'docs', 'tests'}
 
 

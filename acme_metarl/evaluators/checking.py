@@ -16,10 +16,8 @@ from acme_metarl.evaluators import input_checks, ratios
 Critic = Literal['state', 'state_action']
 
 # Where jax.enable_x64 is a context manager, the experimental one is gone.
-if hasattr(jax, 'enable_x64'):
-  _enable_x64 = jax.enable_x64
-else:
-  _enable_x64 = jax.experimental.enable_x64  # type: ignore[attr-defined]
+_home: Any = jax if hasattr(jax, 'enable_x64') else jax.experimental
+_enable_x64 = _home.enable_x64
 _DISCOUNT = 0.9
 # More than enough to tell any two derivatives of the 6 logits apart.
 _NUM_DIRECTIONS = 8

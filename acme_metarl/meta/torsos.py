@@ -47,6 +47,10 @@ def make_torso(
   Images of less than 36 pixels a side get `minatar`, larger ones `nature`,
   scalars, vectors and discrete values a ReLU network.
 
+  >>> from dm_env import specs
+  >>> make_torso(specs.Array((84, 84, 4), 'uint8')).__name__
+  'nature'
+
   Args:
     observation_spec: `dm_env` specs of one observation, a pytree.
     hidden_sizes: units of the layers that follow a flat observation.
@@ -83,6 +87,12 @@ def minatar(observation: chex.Array) -> chex.Array:
   Reinforcement Learning Experiments" by Young and Tian (2019),
   https://arxiv.org/abs/1903.03176.
 
+  >>> image = jnp.zeros((2, 10, 10, 4), jnp.uint8)
+  >>> network = hk.without_apply_rng(hk.transform(minatar))
+  >>> params = network.init(jax.random.PRNGKey(0), image)
+  >>> network.apply(params, image).shape
+  (2, 128)
+
   Args:
     observation: `[..., H, W, C]`; integers are divided by 255.
 
@@ -97,6 +107,12 @@ def nature(observation: chex.Array) -> chex.Array:
 
   Mnih et al. (2015), https://doi.org/10.1038/nature14236: 32 filters of 8 by 8
   with stride 4, 64 of 4 by 4 with stride 2, 64 of 3 by 3, 512 units.
+
+  >>> image = jnp.zeros((2, 84, 84, 4), jnp.uint8)
+  >>> network = hk.without_apply_rng(hk.transform(nature))
+  >>> params = network.init(jax.random.PRNGKey(0), image)
+  >>> network.apply(params, image).shape
+  (2, 512)
 
   Args:
     observation: `[..., H, W, C]`; integers are divided by 255.
