@@ -29,6 +29,7 @@ __all__ = [
   'synthetic',
   'task_batching',
   'task_loss',
+  'torsos',
   'trust_region',
 ]
 
