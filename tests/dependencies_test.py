@@ -45,7 +45,7 @@ _OPTIONAL = {
 _INDIRECT = {
   'build': 'a test calls it as a program',
   'dm-sonnet': 'Acme imports it and declares no version',
-  'gymnasium': 'its models are read as files',
+  'gym': 'Acme imports it and declares no version',
   'mujoco-mjx': 'is imported as mujoco.mjx',
   'mypy': 'a program',
   'protobuf': 'the newest that TensorFlow 2.8 takes',

@@ -8,10 +8,11 @@ expansion of the value corrects for.
 import dataclasses
 
 import acme
-from acme import core, wrappers
+from acme import core, specs
 from acme.utils import loggers
 import distrax
-import gym
+import dm_env
+import gymnasium
 import haiku as hk
 import jax
 from jax.lax import stop_gradient
@@ -86,15 +87,31 @@ class TaylorActorCritic(core.Actor):
     self._chunk = []
 
 
-class _OldInterface(gym.Wrapper):
-  """The gym interface that Acme 0.4.0's wrapper knows."""
+class _CartPole(dm_env.Environment):
+  """Gymnasium's, with the interface that Acme's loop knows."""
 
-  def reset(self):
-    return self.env.reset()[0]
+  def __init__(self, seed: int):
+    self._environment = gymnasium.make('CartPole-v1')
+    self._seed: int | None = seed
 
-  def step(self, action):
-    x, reward, terminated, truncated, info = self.env.step(action)
-    return x, reward, terminated or truncated, info
+  def reset(self) -> dm_env.TimeStep:
+    x, _ = self._environment.reset(seed=self._seed)
+    self._seed = None  # Later episodes go on with the same random numbers.
+    return dm_env.restart(x)
+
+  def step(self, action) -> dm_env.TimeStep:
+    x, reward, terminated, truncated, _ = self._environment.step(int(action))
+    if terminated:
+      return dm_env.termination(reward, x)
+    if truncated:
+      return dm_env.truncation(reward, x)
+    return dm_env.transition(reward, x)
+
+  def observation_spec(self) -> specs.Array:
+    return specs.Array((4,), np.float32)
+
+  def action_spec(self) -> specs.DiscreteArray:
+    return specs.DiscreteArray(2)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,9 +129,7 @@ class Config:
 
 def run(config: Config) -> list[float]:
   """Trains; returns the returns of all episodes."""
-  cart_pole = gym.make('CartPole-v1', disable_env_checker=True)
-  cart_pole.reset(seed=config.seed)
-  environment = wrappers.GymWrapper(_OldInterface(cart_pole))
+  environment = _CartPole(config.seed)
   agent = TaylorActorCritic(environment.observation_spec(), config.seed)
   loop = acme.EnvironmentLoop(environment, agent, logger=loggers.NoOpLogger())
   returns = []
