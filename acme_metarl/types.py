@@ -131,3 +131,30 @@ class Environment(Protocol):
 
   def action_spec(self) -> Any:
     """A `dm_env.specs` array or discrete array for one action."""
+
+
+def check_environment(environment: Any, instead: str) -> None:
+  """Refuses what is no environment of pure functions.
+
+  >>> check_environment(object(), 'launchers.train')  # doctest: +ELLIPSIS
+  Traceback (most recent call last):
+  ValueError: environment <object ...> cannot run on a device: it has no ...
+
+  Args:
+    environment: what somebody gave for an `Environment`.
+    instead: what takes other environments.
+
+  Raises:
+    ValueError: naming what is missing.
+  """
+  missing = [
+    name
+    for name in ('sample_task', 'reset', 'step', 'action_spec')
+    if not hasattr(environment, name)
+  ]
+  if missing:
+    raise ValueError(
+      f'environment {environment!r} cannot run on a device: it has no'
+      f' {", ".join(missing)}. A pure-JAX acme_metarl.types.Environment is'
+      f' needed; for others there is {instead}.'
+    )

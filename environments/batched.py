@@ -204,7 +204,7 @@ def batch(environment: Any) -> BatchedEnvironment:
   """The batched face of an environment.
 
   Args:
-    environment: an `acme_metarl.environment.Environment`, or a
+    environment: an `acme_metarl.types.Environment`, or a
       `BatchedEnvironment`, which is returned as it is.
 
   Returns:

@@ -32,7 +32,7 @@ def register(
 
   Args:
     name: what `make` will know it by.
-    factory: returns an `acme_metarl.environment.Environment` or a
+    factory: returns an `acme_metarl.types.Environment` or a
       `BatchedEnvironment`; a callable, or `'module:attribute'`, which is
       imported at the first `make`.
     evaluation_options: what runs pass besides where they evaluate, such as
@@ -78,7 +78,7 @@ def make(name: str, /, **options: Any) -> Any:
     **options: whatever that environment offers; see its docstring.
 
   Returns:
-    An `acme_metarl.environment.Environment` (pure JAX), or a
+    An `acme_metarl.types.Environment` (pure JAX), or a
     `BatchedEnvironment` (MuJoCo; with `backend='mjx'` some of them are pure JAX
     too). `environments.batch` makes the latter of either.
 

@@ -101,6 +101,19 @@ def to_vectors(
   )
 
 
+def example(spec: Any) -> chex.ArrayTree:
+  """One observation, all zeros.
+
+  >>> from dm_env import specs
+  >>> example({'x': specs.Array((3,), 'int32')})
+  {'x': Array([0, 0, 0], dtype=int32)}
+
+  Args:
+    spec: `dm_env` specs of one observation, a pytree.
+  """
+  return jax.tree_util.tree_map(lambda x: jnp.zeros(x.shape, x.dtype), spec)
+
+
 def check_spec(spec: Any) -> Any:
   """Refuses observations that are no vectors, scalars or discrete values.
 

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from acme_metarl import config as config_lib
 from acme_metarl import types
 from acme_metarl.meta import learner as learner_lib
-from acme_metarl.meta import task_batching
+from acme_metarl.meta import observations, task_batching
 from acme_metarl.on_device import sampling as trial_sampling
 
 # Evaluator options that are no numbers, or belong to the data.
@@ -114,7 +114,9 @@ def make_train(
     ValueError: on an environment that cannot run on a device.
   """
   make_trainer(config, environment, **options)  # Refuse mistakes now.
-  example = jax.tree_util.tree_leaves(_example_observation(environment))
+  example = jax.tree_util.tree_leaves(
+    observations.example(environment.observation_spec())
+  )
   floats = [x.dtype for x in example if jnp.issubdtype(x.dtype, jnp.floating)]
   dtype = jnp.result_type(*floats) if floats else jnp.float32
   devices = tuple(options.pop('devices', None) or jax.local_devices())
@@ -269,7 +271,7 @@ def make_trainer(
     ValueError: if the environment cannot run on a device, devices are not of
       one kind, or the settings do not fit together.
   """
-  _check_environment(environment)
+  types.check_environment(environment, 'launchers.train')
   if eval_every is None:
     eval_every = config.num_iterations
   if eval_every < 1 or config.num_iterations % eval_every:
@@ -294,7 +296,7 @@ def make_trainer(
 
   def init(key: chex.PRNGKey) -> TrainState:
     init_key = jax.random.fold_in(key, _INIT)
-    observation = _example_observation(environment)
+    observation = observations.example(environment.observation_spec())
     return TrainState(
       meta=learner.init(init_key, observation),
       key=key,
@@ -361,27 +363,6 @@ def _key(state: TrainState, stream: int) -> chex.PRNGKey:
   return jax.random.fold_in(
     jax.random.fold_in(state.key, stream), state.iteration
   )
-
-
-def _example_observation(environment) -> chex.ArrayTree:
-  return jax.tree_util.tree_map(
-    lambda spec: jnp.zeros(spec.shape, spec.dtype),
-    environment.observation_spec(),
-  )
-
-
-def _check_environment(environment: Any) -> None:
-  missing = [
-    name
-    for name in ('sample_task', 'reset', 'step', 'action_spec')
-    if not hasattr(environment, name)
-  ]
-  if missing:
-    raise ValueError(
-      f'environment {environment!r} cannot run on a device: it has no'
-      f' {", ".join(missing)}. A pure-JAX acme_metarl.environment.Environment'
-      ' is needed; for others there is launchers.train.'
-    )
 
 
 def _check_devices(devices: Sequence[Any]) -> None:

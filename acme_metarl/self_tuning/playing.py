@@ -73,17 +73,7 @@ class Arena:
       ValueError: if the environment cannot run on a device, or the limit is
         less than a step.
     """
-    missing = [
-      name
-      for name in ('sample_task', 'reset', 'step', 'action_spec')
-      if not hasattr(environment, name)
-    ]
-    if missing:
-      raise ValueError(
-        f'environment {environment!r} cannot run on a device: it has no'
-        f' {", ".join(missing)}. A pure-JAX types.Environment is needed; for'
-        ' others there is agents.self_tuning.'
-      )
+    types.check_environment(environment, 'agents.self_tuning')
     if time_limit is not None and time_limit < 1:
       raise ValueError(
         f'time_limit is {time_limit}; it needs to be at least 1, or None.'

@@ -16,6 +16,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from acme_metarl import types
+from acme_metarl.meta import observations
 from acme_metarl.self_tuning import config as config_lib
 from acme_metarl.self_tuning import networks as networks_lib
 from acme_metarl.self_tuning import playing, tuning
@@ -138,10 +139,7 @@ def make_trainer(
 
   def init(key: chex.PRNGKey) -> TrainState:
     net_key, play_key = jax.random.split(key)
-    observation = jax.tree_util.tree_map(
-      lambda spec: jnp.zeros(spec.shape, spec.dtype),
-      environment.observation_spec(),
-    )
+    observation = observations.example(environment.observation_spec())
     tuner_state = tuner.init(net_key, observation)
     players = arena.init(play_key)
     stage: types.Stage | tuple[()] = ()

@@ -14,7 +14,7 @@ import numpy as np
 from acme_metarl import config as config_lib
 from acme_metarl import types
 from acme_metarl.meta import learner as learner_lib
-from acme_metarl.meta import policies, task_batching
+from acme_metarl.meta import observations, policies, task_batching
 
 
 class MAMLNetworks(NamedTuple):
@@ -114,9 +114,8 @@ def example_observation(
   environment_spec: specs.EnvironmentSpec,
 ) -> chex.ArrayTree:
   """An observation of one rollout, all zeros."""
-  return jax.tree_util.tree_map(
-    lambda spec: jnp.zeros(spec.shape, spec.dtype),
-    rollout_spec(environment_spec.observations.observation),
+  return observations.example(
+    rollout_spec(environment_spec.observations.observation)
   )
 
 

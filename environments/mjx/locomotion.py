@@ -46,7 +46,7 @@ class State(NamedTuple):
 
 
 class MjxLocomotion:
-  """An `acme_metarl.environment.Environment` of one MuJoCo simulation.
+  """An `acme_metarl.types.Environment` of one MuJoCo simulation.
 
   A step whose physics diverges shows the state before it and a reward of NaN,
   by which whoever samples knows that the rollout has ended, masks it and counts
