@@ -1,5 +1,6 @@
 """Meta-training as one compiled function."""
 
+import argparse
 import dataclasses
 import re
 import subprocess
@@ -297,6 +298,16 @@ def test_environments_of_the_host_are_refused():
 
   with pytest.raises(ValueError, match='cannot run on a device'):
     on_device.make_train(_config(), Physics())
+
+
+@pytest.mark.parametrize(
+  'name', ['sample_task', 'reset', 'step', 'action_spec']
+)
+def test_a_function_that_an_environment_lacks_is_named(name):
+  names = {'sample_task', 'reset', 'step', 'action_spec'} - {name}
+  environment = argparse.Namespace(**dict.fromkeys(names))
+  with pytest.raises(ValueError, match=f'it has no {name}. A pure-JAX'):
+    on_device.make_train(_config(), environment)
 
 
 def test_make_train_is_at_the_top_of_the_package():

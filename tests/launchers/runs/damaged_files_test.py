@@ -299,3 +299,14 @@ def test_damage_for_long(stored, case):
     check(stored, *arguments)
 
   run()
+
+
+def test_settings_that_somebody_changed_are_told(stored):
+  with _copy(stored) as directory, _heard() as said:
+    path = directory / run_config.CONFIG_JSON
+    assert run_config.read(path) == _CONFIG
+    assert not said
+    values = json.loads(path.read_text())
+    path.write_text(json.dumps({**values, 'seed': values['seed'] + 1}))
+    assert run_config.read(path).seed == _CONFIG.seed + 1
+  assert f'{path} is not as a run wrote it' in said[0]
