@@ -232,12 +232,15 @@ def _algorithm(
   preset: str, environment: str, fields: Mapping[str, Any]
 ) -> config_lib.AlgorithmConfig:
   """The preset, with flags and other fields set."""
-  fields = {**recommended.settings(preset, environment), **fields}
+  settings = recommended.settings(preset, environment)
+  recommended_options = settings.pop('evaluator_options', {})
+  fields = {**settings, **fields}
   if fields.get('inner_learning_rate') is None:
     fields['inner_learning_rate'] = recommended.inner_learning_rate(environment)
   if 'evaluator' not in fields:  # Else the preset's are another one's.
     fields['evaluator_options'] = {
       **presets.make(preset).evaluator_options,
+      **recommended_options,
       **fields.get('evaluator_options', {}),
     }
   else:

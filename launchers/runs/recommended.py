@@ -25,7 +25,12 @@ PRESET = 'recommended'
 # region does, and a hundred iterations pass before it leaves the place where it
 # walks to one and the same corner. On robots they move it as far, and cost
 # less.
-_TRUST_REGION = {
+#
+# κ is fixed there. The dial that sets itself holds .8 for a hundred iterations,
+# then wanders to 0 (seed 0), and returns fall from 2.0 to 1.5; and what it
+# measures takes more time than the update.
+_NAVIGATION = {
+  'evaluator_options': {'causal_lambda': 0.8},
   'outer_objective': 'surrogate',
   'inner_kl_coefficient': 0.0,
   'outer_optimizer': 'trust_region',
@@ -33,7 +38,7 @@ _TRUST_REGION = {
   'max_epoch_kl': None,
   'max_kl': 0.03,
 }
-SETTINGS: dict[str, dict[str, Any]] = {'navigation_2d': _TRUST_REGION}
+SETTINGS: dict[str, dict[str, Any]] = {'navigation_2d': _NAVIGATION}
 
 
 def settings(preset: str, environment: object) -> dict[str, Any]:

@@ -19,13 +19,14 @@ def test_the_recommended_algorithm_differs_by_environment():
   navigation = _algorithm('--algorithm=recommended')
   assert navigation.uses_trust_region
   assert navigation.max_epoch_kl is None
-  assert navigation.sets_causal_lambda
+  assert navigation.evaluator_options == {'order': 2, 'causal_lambda': 0.8}
   assert navigation.inner_learning_rate == 0.2
   robot = _algorithm(
     '--algorithm=recommended', '--environment=half_cheetah_direction'
   )
   expected = presets.make('recommended', num_iterations=robot.num_iterations)
   assert robot == expected
+  assert robot.sets_causal_lambda
   assert not robot.uses_trust_region
 
 
@@ -39,6 +40,14 @@ def test_what_is_asked_for_counts_more():
   )
   assert own.max_kl == 0.05
   assert own.evaluator_options == {'order': 2, 'causal_lambda': 0.9}
+  order = _algorithm(
+    '--algorithm=recommended', overrides={'evaluator_options.order': '1'}
+  )
+  assert order.evaluator_options == {'order': 1, 'causal_lambda': 0.8}
+  other = _algorithm(
+    '--algorithm=recommended', overrides={'evaluator': 'doubly_robust'}
+  )
+  assert other.evaluator_options == {}
 
 
 @pytest.mark.parametrize('preset', ['promp', 'trpo_dice'])
