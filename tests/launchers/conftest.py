@@ -143,3 +143,25 @@ def refused(call_main):
     return message.removeprefix(start)
 
   return refused
+
+
+@pytest.fixture(scope='session')
+def read_events():
+  """Reads TensorBoard's event files: numbers by tag and step."""
+
+  def read(directory):
+    # Frames of length, checksum, event, checksum.
+    from tensorboardX.proto import event_pb2
+
+    found = {}
+    for path in directory.iterdir():
+      data = path.read_bytes()
+      while data:
+        length = int.from_bytes(data[:8], 'little')
+        event = event_pb2.Event.FromString(data[12 : 12 + length])
+        for value in event.summary.value:
+          found[value.tag, event.step] = value.simple_value
+        data = data[16 + length :]
+    return found
+
+  return read

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from acme_metarl import on_device, presets, types
+from acme_metarl.meta import learner as learner_lib
 from acme_metarl.meta import policies
 from acme_metarl.on_device import sampling
 
@@ -204,3 +205,77 @@ def test_values_without_an_end_need_a_discount_below_one():
       _Recall(),
       bootstrap_on_timeout=True,
     )
+
+
+class _Reporting(_Line):
+  """Reports what it paid; ends after a negative action."""
+
+  def reset(self, key, task):
+    state, first = super().reset(key, task)
+    return {**state, 'paid': jnp.zeros((), jnp.float32)}, first
+
+  def step(self, state, action):
+    paid = action[0].astype(jnp.float32)
+    state = {**state, 'steps': state['steps'] + 1, 'paid': paid}
+    new = self._show(state, action[0])
+    return state, new._replace(discount=jnp.where(action[0] < 0, 0.0, 1.0))
+
+  def info(self, state):
+    return {'success': state['paid'] > 0.5, 'paid': state['paid']}
+
+
+def test_what_an_environment_reports_is_that_of_real_steps():
+  environment, config = _Reporting(), _config(horizon=4)
+  policy = config.make_policy(environment.action_spec())
+  learner = learner_lib.make_meta_learner(config, policy)
+  sampler = sampling.TrialSampler(
+    config, environment, policy, learner, False, (jax.devices()[0],)
+  )
+  key = jax.random.PRNGKey(0)
+  params = learner.init(key, jnp.zeros(2)).params
+  trials = jax.device_get(
+    jax.jit(lambda: sampler.sample(params, key, num_tasks=3))()
+  )
+  reward = trials.stages.reward
+  is_real = trials.stages.mask > 0
+  assert 0 < np.mean(is_real) < 1 and set(trials.scalars) == {
+    f'{name}_{how}'
+    for name in ('paid', 'success')
+    for how in ('ever', 'last', 'mean')
+  }
+  for name, number in (('paid', reward), ('success', reward > 0.5)):
+    for how, of_a_rollout in (
+      ('ever', max),
+      ('last', lambda x: x[-1]),
+      ('mean', np.mean),
+    ):
+      expected = [
+        [
+          np.mean(
+            [
+              of_a_rollout(x[real].astype(np.float64))
+              for x, real in zip(*rollouts, strict=True)
+            ]
+          )
+          for rollouts in zip(*stages, strict=True)
+        ]
+        for stages in zip(number, is_real, strict=True)
+      ]
+      np.testing.assert_allclose(
+        trials.scalars[f'{name}_{how}'], expected, rtol=1e-5, atol=1e-6
+      )
+
+
+@pytest.mark.parametrize(
+  ('info', 'message'),
+  [
+    (1.0, 'its info is float32.., need a dict of numbers'),
+    ({'success': jnp.ones(2)}, r"info\['success'\] is float32\[2\], need one"),
+    ({'success': {'a': 1}}, r"info\['success'\] is a dict, need one real"),
+  ],
+)
+def test_reports_that_are_no_numbers_are_refused(info, message):
+  environment = _Line()
+  object.__setattr__(environment, 'info', lambda state: info)
+  with pytest.raises(ValueError, match=f'environment _Line.*{message}'):
+    on_device.make_trainer(_config(), environment)

@@ -48,13 +48,13 @@ def test_what_is_no_table_is_refused(tmp_path):
     tables.CSVLogger(path, resume_at=1)
 
 
-def test_event_files_hold_the_tables(tmp_path):
+def test_event_files_hold_the_tables(tmp_path, read_events):
   log = tables.RunLog(tmp_path, None, use_tensorboard=True)
   log.write('learner', {'iteration': 3, 'loss': 0.5, 'return_0': 2.0})
   for row in tables.evaluation_rows(Played(np.ones((2, 2, 1))), 3, 10, 1.0):
     log.write('evaluation', row)
   log.close()
-  assert _scalars(tmp_path / tables.TENSORBOARD) == {
+  assert read_events(tmp_path / tables.TENSORBOARD) == {
     ('learner/loss', 3): 0.5,
     ('learner/return_0', 3): 2.0,
     ('evaluation/return_mean_0', 3): 1.0,
@@ -64,22 +64,6 @@ def test_event_files_hold_the_tables(tmp_path):
     ('evaluation/environment_steps', 3): 10.0,
     ('evaluation/wall_seconds', 3): 1.0,
   }
-
-
-def _scalars(directory):
-  """Reads event files: frames of length, checksum, event, checksum."""
-  from tensorboardX.proto import event_pb2
-
-  found = {}
-  for path in directory.iterdir():
-    data = path.read_bytes()
-    while data:
-      length = int.from_bytes(data[:8], 'little')
-      event = event_pb2.Event.FromString(data[12 : 12 + length])
-      for value in event.summary.value:
-        found[value.tag, event.step] = value.simple_value
-      data = data[16 + length :]
-  return found
 
 
 def test_resuming_before_the_first_row(tmp_path):
