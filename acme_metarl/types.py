@@ -115,6 +115,12 @@ class Environment(Protocol):
   Batches are made by `jax.vmap`. The task is a pytree given at reset, so that
   one compiled function serves every task. There is no time limit in here: the
   horizon, and what happens at it, belong to whoever samples.
+
+  Some attributes are optional: `info(state)`, a dict of further numbers about
+  the step that led to the state, such as a `success` (pure, too);
+  `has_finite_tasks`, False if every draw is a new task; `task_classes(tasks)`,
+  the names of the classes of tasks `[G, ...]`; and `render(state)`, a picture,
+  uint8 `[H, W, 3]`. The latter two are called on the host.
   """
 
   def sample_task(self, key: chex.PRNGKey) -> PyTree:

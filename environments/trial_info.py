@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from acme_metarl.environments import trial as trial_lib
+from acme_metarl.meta import reports
 
 
 class InfoRecorder:
@@ -52,25 +53,18 @@ class InfoRecorder:
     Returns:
       `'<name>_ever_<stage>'`, and so on; see `summaries`.
     """
-    return {
-      f'{name}_{stage}': float(value)
-      for name, rows in self.summaries().items()
-      for stage, value in enumerate(_quiet(np.nanmean, rows))
-    }
+    tables = {name: rows.T for name, rows in self.summaries().items()}
+    means = reports.stage_means(tables)
+    return {name: float(value) for name, value in means.items()}
 
   def summaries(self) -> dict[str, np.ndarray]:
     """The largest, the last and the mean number of a rollout.
 
     Returns:
-      `[K+1, G]` by name, `'success_ever'`, `'success_last'`, `'success_mean'`.
-      Names that begin with `return` have `info_` in front: they are no returns.
+      `[K+1, G]` by name, `'success_ever'`, `'success_last'`, `'success_mean'`,
+      see `reports.summaries`.
     """
-    of = {'ever': self.ever(), 'last': self.last(), 'mean': self.mean()}
-    return {
-      f'{"info_" * name.startswith("return")}{name}_{how}': of[how][name]
-      for name in of['ever']
-      for how in of
-    }
+    return reports.summaries(self.steps())
 
   def steps(self) -> Mapping[str, np.ndarray]:
     """Every number, by name: `[K+1, G, B, T]`, NaN where there is none."""
@@ -95,31 +89,18 @@ class InfoRecorder:
 
     Of a success of 0 or 1: the part of the rollouts that ever succeeded.
     """
-    return self._reduce(lambda x: _quiet(np.nanmax, x))
+    return self._reduce(reports.ever)
 
   def last(self) -> Mapping[str, np.ndarray]:
     """The last number of a rollout, then the mean over rollouts, `[K+1, G]`."""
-
-    def last(x):
-      has = ~np.isnan(x)
-      index = x.shape[-1] - 1 - np.argmax(has[..., ::-1], axis=-1)
-      return np.take_along_axis(x, index[..., None], axis=-1)[..., 0]
-
-    return self._reduce(last)
+    return self._reduce(reports.last)
 
   def mean(self) -> Mapping[str, np.ndarray]:
     """The mean over the steps of a rollout, then over rollouts, `[K+1, G]`."""
-    return self._reduce(lambda x: _quiet(np.nanmean, x))
+    return self._reduce(reports.mean)
 
   def _reduce(self, of_a_rollout) -> Mapping[str, np.ndarray]:
     return {
-      name: _quiet(np.nanmean, of_a_rollout(table))
+      name: reports.mean(of_a_rollout(table))
       for name, table in self.steps().items()
     }
-
-
-def _quiet(function, x: np.ndarray) -> np.ndarray:
-  """Over the last axis; NaN, without a warning, where all numbers are NaN."""
-  empty = np.isnan(x).all(axis=-1)
-  filled = np.where(empty[..., None], 0, x)
-  return np.where(empty, np.nan, function(filled, axis=-1))

@@ -26,6 +26,7 @@ __all__ = [
   'policy_networks',
   'preparation',
   'regression',
+  'reports',
   'synthetic',
   'task_batching',
   'task_loss',

@@ -1,5 +1,6 @@
 """Meta-training as one compiled function of a random key."""
 
+from acme_metarl.on_device.train import Evaluation as Evaluation
 from acme_metarl.on_device.train import Log as Log
 from acme_metarl.on_device.train import Trainer as Trainer
 from acme_metarl.on_device.train import TrainState as TrainState

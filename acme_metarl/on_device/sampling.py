@@ -6,7 +6,9 @@ or acts non-finitely is frozen and masked, memory included; the time limit has
 discount 0.
 """
 
+from collections.abc import Mapping
 import dataclasses
+from typing import NamedTuple
 
 import chex
 import jax
@@ -17,7 +19,7 @@ from acme_metarl import config as config_lib
 from acme_metarl import types
 from acme_metarl.evaluators import input_checks
 from acme_metarl.meta import learner as learner_lib
-from acme_metarl.meta import policies, task_batching
+from acme_metarl.meta import policies, reports, task_batching
 
 
 def stage_returns(trials: types.Stage) -> chex.Array:
@@ -47,6 +49,21 @@ def num_diverged(trials: types.Stage) -> chex.Array:
     axis=-1,
   )
   return jnp.sum(goes_on & ~is_real)
+
+
+class Trials(NamedTuple):
+  """What was played on G tasks.
+
+  Attributes:
+    stages: `[G, K+1, B, T, ...]`.
+    scalars: what the environment reported besides, such as `success_ever`, by
+      name: `[G, K+1]`, see `meta.reports`.
+    tasks: as `sample_task` drew them, `[G, ...]`.
+  """
+
+  stages: types.Stage
+  scalars: dict[str, chex.Array]
+  tasks: types.PyTree
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,8 +102,8 @@ class TrialSampler:
     params: types.PyTree,
     key: chex.PRNGKey,
     num_tasks: int,
-  ) -> types.Stage:
-    """Trials of `num_tasks` tasks, `[G, K+1, B, T, ...]`.
+  ) -> Trials:
+    """Trials of `num_tasks` tasks.
 
     Args:
       params: meta-parameters.
@@ -103,7 +120,7 @@ class TrialSampler:
 
   def sample_perturbed(
     self, params: types.PyTree, key: chex.PRNGKey, num_tasks: int
-  ) -> types.Stage:
+  ) -> Trials:
     """The same for evolution strategies, which `MetaLearner.perturb` explains.
 
     Two tasks each are the same one and have the same random numbers, played
@@ -119,25 +136,30 @@ class TrialSampler:
       self.devices,
     )
 
-  def _sample_trials(self, params, axis, keys) -> types.Stage:
+  def _sample_trials(self, params, axis, keys) -> Trials:
     """Trials of one device's tasks; `axis` is the tasks' in `params`."""
     split = jax.vmap(lambda key: jax.random.split(key, 2))(keys)
     tasks = jax.vmap(self.environment.sample_task)(split[:, 0])
-    stages = []
+    stages, scalars = [], []
     init = self.learner.init_inner
     # If all tasks share the parameters of stage 0, no batched products there.
     adapted = init(params) if axis is None else jax.vmap(init)(params)
     adapted_axis = axis
     for stage in range(self.config.num_inner_steps + 1):
       stage_keys = jax.vmap(jax.random.fold_in, (0, None))(split[:, 1], stage)
-      data = jax.vmap(self._sample_stage, (adapted_axis, 0, 0))(
+      data, reported = jax.vmap(self._sample_stage, (adapted_axis, 0, 0))(
         adapted[0], tasks, stage_keys
       )
       stages.append(data)
+      scalars.append(reports.summaries(reported))
       if stage < self.config.num_inner_steps:
         adapted = self._adapt(params, axis, adapted, adapted_axis, data)
         adapted_axis = 0
-    return jax.tree_util.tree_map(lambda *x: jnp.stack(x, axis=1), *stages)
+
+    def stack(parts):
+      return jax.tree_util.tree_map(lambda *x: jnp.stack(x, axis=1), *parts)
+
+    return Trials(stack(stages), stack(scalars), tasks)
 
   def _adapt(self, params, axis, adapted, adapted_axis, data) -> types.PyTree:
     """Adapts to each task, from what tasks share (axis None) or have (0)."""
@@ -160,8 +182,8 @@ class TrialSampler:
     )
     return task_batching.map_chunks(adapt, own, chunk_size)
 
-  def _sample_stage(self, params, task, key) -> types.Stage:
-    """One stage of one task: B rollouts of T steps."""
+  def _sample_stage(self, params, task, key):
+    """One stage of one task: B rollouts of T steps, and what they reported."""
     reset_key, act_key = jax.random.split(key)
     reset_keys = jax.random.split(reset_key, self.config.num_rollouts)
     state, first = jax.vmap(self.environment.reset, (0, None))(reset_keys, task)
@@ -195,18 +217,25 @@ class TrialSampler:
       )
       new_memory = _where(is_real, new_memory, memory)
       is_alive = is_real & (discount > 0)
-      return (new_state, new_memory, new_observation, is_alive), data
+      reported = {
+        name: jnp.where(is_real, jnp.asarray(x, jnp.float32), jnp.nan)
+        for name, x in self._info(new_state).items()
+      }
+      carry = (new_state, new_memory, new_observation, is_alive)
+      return carry, (data, reported)
 
-    (_, _, last, _), data = lax.scan(
+    (_, _, last, _), (data, reported) = lax.scan(
       step,
       (state, memory, first.observation, is_alive),
       jax.random.split(act_key, self.config.horizon),
     )
-    data = jax.tree_util.tree_map(lambda x: jnp.swapaxes(x, 0, 1), data)
+    data, reported = jax.tree_util.tree_map(
+      lambda x: jnp.swapaxes(x, 0, 1), (data, reported)
+    )
     discount = data.discount
     if not self.bootstrap_on_timeout:
       discount = discount.at[:, -1].set(0.0)
-    return data._replace(
+    data = data._replace(
       discount=discount,
       observation=jax.tree_util.tree_map(
         lambda x, x_last: jnp.concatenate([x, x_last[:, jnp.newaxis]], axis=1),
@@ -214,6 +243,13 @@ class TrialSampler:
         last,
       ),
     )
+    return data, reported
+
+  def _info(self, states) -> Mapping[str, chex.Array]:
+    """What the environment reports of states `[B, ...]`."""
+    if not hasattr(self.environment, 'info'):
+      return {}
+    return jax.vmap(self.environment.info)(states)
 
 
 def _check_parts(environment: types.Environment, policy: types.Policy) -> None:
@@ -239,6 +275,30 @@ def _check_parts(environment: types.Environment, policy: types.Policy) -> None:
   )
   initial = jax.eval_shape(lambda: policies.initial_state(policy))
   _check_same('policy: the memory', initial, memory, 'initial_state')
+  if hasattr(environment, 'info'):
+    _check_info(jax.eval_shape(environment.info, state), name)
+
+
+def _check_info(info, name) -> None:
+  """Numbers of one rollout, by name."""
+
+  def told(value):
+    if isinstance(value, jax.ShapeDtypeStruct):
+      return f'{value.dtype}{list(value.shape)}'
+    return f'a {type(value).__name__}'
+
+  if not isinstance(info, Mapping):
+    raise ValueError(
+      f'{name}: its info is {told(info)}, need a dict of numbers, by name.'
+    )
+  for key, value in info.items():
+    if getattr(value, 'shape', None) != () or jnp.issubdtype(
+      value.dtype, jnp.complexfloating
+    ):
+      raise ValueError(
+        f'{name}: its info[{key!r}] is {told(value)}, need one real number of'
+        ' the rollout.'
+      )
 
 
 def _check_same(name, old, new, start) -> None:

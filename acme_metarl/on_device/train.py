@@ -29,7 +29,7 @@ import jax.numpy as jnp
 from acme_metarl import config as config_lib
 from acme_metarl import types
 from acme_metarl.meta import learner as learner_lib
-from acme_metarl.meta import observations, task_batching
+from acme_metarl.meta import observations, reports, task_batching
 from acme_metarl.on_device import sampling as trial_sampling
 
 # Evaluator options that are no numbers, or belong to the data.
@@ -58,15 +58,34 @@ class Log(NamedTuple):
 
   Attributes:
     metrics: by name, `[N]`: those of `MetaLearner.update`; `return_k`, the
-      mean return of the training tasks at stage k; `num_steps`, environment
+      mean return of the training tasks at stage k, and `success_ever_k` and
+      the like where the environment reports numbers; `num_steps`, environment
       steps; `num_diverged`, rollouts that diverged or acted non-finitely.
     evaluation: `[M, G, K+1]` returns on M sets of tasks drawn anew, before
       iterations 0, `eval_every`, 2 `eval_every`, … and after the last; the
       mean over rollouts, per task and number of inner steps taken.
+    evaluation_scalars: what the environment reported then, by name, `[M, G,
+      K+1]`.
   """
 
   metrics: dict[str, chex.Array]
   evaluation: chex.Array
+  evaluation_scalars: dict[str, chex.Array] = {}
+
+
+class Evaluation(NamedTuple):
+  """What came of playing tasks drawn anew.
+
+  Attributes:
+    returns: `[G, K+1]`, the mean over rollouts.
+    scalars: what the environment reported besides, such as `success_ever`, by
+      name: `[G, K+1]`, see `meta.reports`.
+    tasks: as `sample_task` drew them, `[G, ...]`.
+  """
+
+  returns: chex.Array
+  scalars: dict[str, chex.Array]
+  tasks: types.PyTree
 
 
 class Trainer(NamedTuple):
@@ -76,8 +95,8 @@ class Trainer(NamedTuple):
     init: `key -> TrainState`.
     sample: `(params, key, num_tasks) -> trials [G, K+1, B, T, ...]`.
     iterate: `TrainState -> (TrainState, metrics)`, one iteration.
-    evaluate: `TrainState -> [G, K+1]` returns on tasks drawn anew.
-    advance: `(TrainState, n) -> (TrainState, metrics, returns)`: n ≤
+    evaluate: `TrainState -> Evaluation` on tasks drawn anew.
+    advance: `(TrainState, n) -> (TrainState, metrics, Evaluation)`: n ≤
       `eval_every` iterations, then an evaluation. n may be traced; of the
       metrics `[eval_every]` the first n mean something.
     run: `TrainState -> (TrainState, Log)`, all iterations, compiled.
@@ -86,8 +105,8 @@ class Trainer(NamedTuple):
   init: Callable[[chex.PRNGKey], TrainState]
   sample: Callable[..., types.Stage]
   iterate: Callable[[TrainState], tuple[TrainState, dict[str, chex.Array]]]
-  evaluate: Callable[[TrainState], chex.Array]
-  advance: Callable[..., tuple[TrainState, dict[str, chex.Array], chex.Array]]
+  evaluate: Callable[[TrainState], Evaluation]
+  advance: Callable[..., tuple[TrainState, dict[str, chex.Array], Evaluation]]
   run: Callable[[TrainState], tuple[TrainState, Log]]
 
 
@@ -305,16 +324,17 @@ def make_trainer(
 
   def iterate(state: TrainState):
     key = _key(state, _TRAIN)
-    sample = sampler.sample
+    play = sampler.sample
     if learner.perturb is not None:
-      sample = sampler.sample_perturbed
-    trials = sample(state.meta.params, key, config.num_tasks)
+      play = sampler.sample_perturbed
+    trials, scalars, _ = play(state.meta.params, key, config.num_tasks)
     meta, metrics = learner.update(state.meta, trials, key)
     returns = jnp.mean(trial_sampling.stage_returns(trials), axis=0)
     metrics = {
       **metrics,
       'num_steps': jnp.sum(trials.mask),
       'num_diverged': trial_sampling.num_diverged(trials),
+      **reports.stage_means(scalars),
     }
     for stage in range(config.num_inner_steps + 1):
       metrics[f'return_{stage}'] = returns[stage]
@@ -322,10 +342,11 @@ def make_trainer(
       io_callback(on_iteration, None, state.iteration, metrics)
     return TrainState(meta, state.key, state.iteration + 1), metrics
 
-  def evaluate(state: TrainState) -> chex.Array:
-    return trial_sampling.stage_returns(
-      sampler.sample(state.meta.params, _key(state, _EVALUATE), num_eval_tasks)
+  def evaluate(state: TrainState) -> Evaluation:
+    trials, scalars, tasks = sampler.sample(
+      state.meta.params, _key(state, _EVALUATE), num_eval_tasks
     )
+    return Evaluation(trial_sampling.stage_returns(trials), scalars, tasks)
 
   def advance(state: TrainState, length: chex.Numeric):
     def step(i, carry):
@@ -343,20 +364,23 @@ def make_trainer(
   @jax.jit
   def run(state: TrainState) -> tuple[TrainState, Log]:
     def segment(state, length):
-      state, history, returns = advance(state, length)
-      return state, (history, returns)
+      state, history, (returns, scalars, _) = advance(state, length)
+      return state, (history, returns, scalars)
 
     # The first segment only evaluates; so the sampler is compiled once for
     # every evaluation.
     num_segments = config.num_iterations // eval_every
     lengths = jnp.full((num_segments + 1,), eval_every).at[0].set(0)
-    state, (history, evaluation) = lax.scan(segment, state, lengths)
+    state, (history, *evaluations) = lax.scan(segment, state, lengths)
     metrics = {
       k: x[1:].reshape((-1,) + x.shape[2:]) for k, x in history.items()
     }
-    return state, Log(metrics, evaluation)
+    return state, Log(metrics, *evaluations)
 
-  return Trainer(init, sampler.sample, iterate, evaluate, advance, run)
+  def sample(params: types.PyTree, key: chex.PRNGKey, num_tasks: int):
+    return sampler.sample(params, key, num_tasks).stages
+
+  return Trainer(init, sample, iterate, evaluate, advance, run)
 
 
 def _key(state: TrainState, stream: int) -> chex.PRNGKey:

@@ -28,6 +28,13 @@ LEARNER: Mapping[str, str] = {
   'return_k': (
     'Mean undiscounted return of the training tasks after k adaptation steps.'
   ),
+  '*_ever_k': (
+    'Largest number that the environment reported in a rollout after k'
+    ' adaptation steps, mean over rollouts and training tasks; of `success` the'
+    ' share of rollouts that ever succeeded.'
+  ),
+  '*_last_k': 'The same of the last number of a rollout.',
+  '*_mean_k': 'The same of the mean over the steps of a rollout.',
   'num_diverged': (
     'Rollouts that diverged or acted non-finitely: with train and'
     ' train_distributed so far, on a device in this iteration.'
@@ -93,6 +100,12 @@ EVALUATION: Mapping[str, str] = {
     'Standard error of that mean over tasks; empty for a single task.'
   ),
   'success_ever': 'Share of rollouts that succeeded at any of their steps.',
+  '*_ever': (
+    'Largest number that the environment reported in a rollout, mean over'
+    ' rollouts and tasks.'
+  ),
+  '*_last': 'The same of the last number of a rollout.',
+  '*_mean': 'The same of the mean over the steps of a rollout.',
   'task_class': (
     'Class of the tasks; in `evaluation_classes.csv` there is a row for each.'
   ),

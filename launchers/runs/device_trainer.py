@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from acme_metarl import environments, on_device, types
+from acme_metarl.environments import task_classes
 from acme_metarl.launchers.runs import checkpointing, played, seeds
 from acme_metarl.launchers.runs import config as run_config
 
@@ -83,7 +84,7 @@ class Trainer:
     }
 
     evaluated = make_environment(config, 'evaluation')
-    self._tasks_in_words = environments.tasks_in_words(evaluated)
+    self._evaluated = evaluated
     trainer, evaluator = (
       on_device.make_trainer(config.algorithm, environment, **shared)
       for environment in (make_environment(config), evaluated)
@@ -160,11 +161,21 @@ class Trainer:
 
   def evaluate(self) -> list[played.Played]:
     """Plays on tasks drawn anew; a mean return stands for a task's rollouts."""
-    returns = jax.device_get(self._evaluate(0, self._states))
+    of_all = jax.device_get(self._evaluate(0, self._states))
     return [
-      played.Played(x, tasks_in_words=self._tasks_in_words)
-      for x in returns[..., np.newaxis]
+      self._played(jax.tree_util.tree_map(lambda x, i=i: x[i], of_all))
+      for i in range(len(self._environment_steps))
     ]
+
+  def _played(self, evaluation: on_device.Evaluation) -> played.Played:
+    return played.Played(
+      evaluation.returns[..., np.newaxis],
+      evaluation.scalars,
+      task_classes.names_of(
+        self._evaluated, evaluation.tasks, len(evaluation.returns)
+      ),
+      environments.tasks_in_words(self._evaluated),
+    )
 
   def save(self) -> list[tuple[types.PyTree, dict[str, Any]]]:
     """Arrays of the learner, and the random key, of every run."""
