@@ -7,6 +7,7 @@ from typing import Any
 import chex
 import optax
 
+from acme_metarl import algorithm_parts
 from acme_metarl.evaluators import input_checks
 from acme_metarl.meta import torsos
 from acme_metarl.self_tuning import hyperparameters as hyperparameters_lib
@@ -108,11 +109,16 @@ class SelfTuningConfig:
   def __post_init__(self):
     for name in ('num_inner_steps', 'num_rollouts', 'horizon'):
       input_checks.positive_integer(name, getattr(self, name))
-    if self.bootstrap_steps < 0:
-      raise ValueError(
-        f'bootstrap_steps is {self.bootstrap_steps}; it needs to be at least'
-        ' 1, or 0 for the plain meta-gradient.'
-      )
+    if self.bootstrap_steps != 0:
+      input_checks.positive_integer('bootstrap_steps', self.bootstrap_steps)
+    for name in ('differentiates_optimizer', 'reuses_validation'):
+      input_checks.boolean(name, getattr(self, name))
+    for name in ('optimizer', 'meta_optimizer'):
+      value = getattr(self, name)
+      if not hasattr(value, 'init') or not hasattr(value, 'update'):
+        raise ValueError(
+          f'{name} is {value!r}; it needs to be an optax transformation.'
+        )
     for name in ('outer_discount', 'outer_lambda'):
       value = getattr(self, name)
       if not 0.0 <= value <= 1.0:
@@ -126,13 +132,7 @@ class SelfTuningConfig:
         f'critic is {self.critic!r}; choose from'
         f' {", ".join(networks_lib.CRITICS)}.'
       )
-    if isinstance(self.evaluator, str) and (
-      self.evaluator not in updating.EVALUATORS
-    ):
-      raise ValueError(
-        f'evaluator is {self.evaluator!r}; choose from'
-        f' {", ".join(updating.EVALUATORS)}, or pass a function.'
-      )
+    _check_evaluator(self.evaluator, self.evaluator_options)
     hyperparameters_lib.check(self.hyperparameters, self.ranges)
 
   @property
@@ -176,4 +176,29 @@ class SelfTuningConfig:
       outer_discount=self.outer_discount,
       outer_lambda=self.outer_lambda,
       outer_value_cost=self.outer_value_cost,
+    )
+
+
+def _check_evaluator(evaluator: Any, options: Any) -> None:
+  """Refuses what is no evaluator, and options that it does not take."""
+  if evaluator not in updating.EVALUATORS and not callable(evaluator):
+    raise ValueError(
+      f'evaluator is {evaluator!r}; choose from'
+      f' {", ".join(updating.EVALUATORS)}, or pass a function.'
+    )
+  if not isinstance(options, Mapping):
+    raise ValueError(
+      f'evaluator_options is {options!r}; it needs to be options by name.'
+    )
+  taken = algorithm_parts.evaluator_options(evaluator)
+  if callable(evaluator) and 'lambda_' not in taken:
+    raise ValueError(
+      f'evaluator is {evaluator!r}; it needs to take `lambda_`, the λ of'
+      ' returns.'
+    )
+  unknown = sorted(set(options) - taken | {'lambda_'} & set(options))
+  if unknown:
+    raise ValueError(
+      f'evaluator_options has {unknown}; what can be set are'
+      f' {sorted(taken - {"lambda_"})}, and λ is among the hyperparameters.'
     )

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 class Hyperparameters(NamedTuple):
@@ -92,12 +93,22 @@ def ranges(
     >>> ranges(['discount'])
     {'discount': Range(low=0.0, high=1.0)}
   """
+  if isinstance(tuned, str) or not isinstance(tuned, Mapping | Sequence):
+    raise ValueError(
+      f"tuned is {tuned!r}; it needs to be names, ('discount',) for example, or"
+      ' ranges by name.'
+    )
   given = dict(tuned) if isinstance(tuned, Mapping) else dict.fromkeys(tuned)
-  for name in given:
+  for name, own in given.items():
     if name not in Hyperparameters._fields:
       raise ValueError(
         f'tuned has {name!r}; what can be tuned are'
         f' {", ".join(Hyperparameters._fields)}.'
+      )
+    if not isinstance(own, Range | None):
+      raise ValueError(
+        f'tuned[{name!r}] is {own!r}; it needs to be a Range, or None for'
+        ' (0, 1).'
       )
   return {name: own or Range() for name, own in given.items()}
 
@@ -112,9 +123,14 @@ def check(start: Hyperparameters, tuned: Mapping[str, Range]) -> None:
   Raises:
     ValueError: names the first that does not fit.
   """
+  if not isinstance(start, Hyperparameters):
+    raise ValueError(
+      f'hyperparameters is {start!r}; it needs to be a Hyperparameters.'
+    )
   for name, value in start._asdict().items():
     high = 1.0 if name in _MIXING else math.inf
-    if not 0.0 <= value <= high or math.isinf(value):
+    is_number = not isinstance(value, str) and np.ndim(value) == 0
+    if not is_number or not 0.0 <= value <= high or math.isinf(value):
       bounds = '[0, 1]' if name in _MIXING else '[0, inf)'
       raise ValueError(
         f'hyperparameters.{name} is {value}; it needs to be in {bounds}.'

@@ -16,6 +16,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from acme_metarl import types
+from acme_metarl.evaluators import input_checks
 from acme_metarl.meta import observations
 from acme_metarl.self_tuning import config as config_lib
 from acme_metarl.self_tuning import networks as networks_lib
@@ -84,9 +85,10 @@ def make_train(
     several seeds at once.
 
   Raises:
-    ValueError: if the environment cannot run on a device, or has observations
-      or actions that there are no networks for.
+    ValueError: if there are no iterations, or the environment cannot run on a
+      device, or has observations or actions that there are no networks for.
   """
+  input_checks.positive_integer('num_iterations', num_iterations)
   trainer = make_trainer(
     config, environment, networks=networks, time_limit=time_limit
   )

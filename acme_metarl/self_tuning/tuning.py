@@ -11,6 +11,7 @@ import chex
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from acme_metarl import types
@@ -75,8 +76,14 @@ class Tuner:
     self.update = config.make_update(networks)
 
   def init(self, key: chex.PRNGKey, observation: chex.ArrayTree) -> TunerState:
-    """Returns the state at the start, for one unbatched observation."""
+    """Returns the state at the start, for one unbatched observation.
+
+    Raises:
+      ValueError: if the meta-gradient would not be finite, whatever happens.
+    """
     meta_params = self.update.init_meta_params(key, observation)
+    if self.config.tuned:
+      _check_optimizer(self.config.optimizer, meta_params.params)
     meta_opt_state = self.config.meta_optimizer.init(meta_params.tuned)
     zero = jnp.zeros((), jnp.int32)
     return TunerState(meta_params, meta_opt_state, zero, zero)
@@ -203,6 +210,33 @@ class Tuner:
       num_updates=state.num_updates + 1,
     )
     return state, stage, carry, self.numbers(state)
+
+
+def _check_optimizer(
+  optimizer: optax.GradientTransformation, params: types.PyTree
+) -> None:
+  """Refuses an optimiser that has no derivative at a gradient of zero.
+
+  The gradient of a dead unit is zero, and that of what sees a pixel that is
+  never lit.
+  """
+  like = jax.tree_util.tree_map(lambda x: np.zeros(2, x.dtype), params)
+
+  def total(size):
+    gradient = jax.tree_util.tree_map(
+      lambda x: size * np.arange(2, dtype=x.dtype), like
+    )
+    updates, _ = optimizer.update(gradient, optimizer.init(like), like)
+    return sum(map(jnp.sum, jax.tree_util.tree_leaves(updates)))
+
+  with jax.ensure_compile_time_eval():
+    slope = jax.jit(jax.grad(total))(1.0)
+  if not np.isfinite(slope):
+    raise ValueError(
+      'optimizer: the derivative of its update is not finite where a gradient'
+      ' is zero, and nor would the meta-gradient be. Give Adam an eps_root'
+      ' above 0, as self_tuning.adam has.'
+    )
 
 
 def _play(play, params, carry) -> tuple[types.Stage, Any]:

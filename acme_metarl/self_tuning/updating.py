@@ -18,21 +18,28 @@ from jax import lax
 import jax.numpy as jnp
 import optax
 
-from acme_metarl import evaluators, types
+from acme_metarl import algorithm_parts, evaluators, types
 from acme_metarl.self_tuning import hyperparameters as hyperparameters_lib
 from acme_metarl.self_tuning import networks as networks_lib
 
 Hyperparameters = hyperparameters_lib.Hyperparameters
 
-# By name: the function, and whether its λ decays ratios as well as returns.
-EVALUATORS: Mapping[str, tuple[Callable[..., chex.Array], bool]] = {
-  'log_likelihood': (evaluators.log_likelihood, False),
-  'taylor_expansion': (evaluators.taylor_expansion, False),
-  'loaded_dice': (evaluators.loaded_dice, False),
-  'doubly_robust': (evaluators.doubly_robust, True),
-  'truncated_doubly_robust': (evaluators.truncated_doubly_robust, True),
+EVALUATORS: Mapping[str, Callable[..., chex.Array]] = {
+  name: getattr(evaluators, name)
+  for name in (
+    'log_likelihood',
+    'taylor_expansion',
+    'loaded_dice',
+    'doubly_robust',
+    'truncated_doubly_robust',
+  )
 }
-_WITH_STOP = ('log_likelihood', 'taylor_expansion', 'loaded_dice')
+# Their λ decays ratios as well as returns.
+_DECAYING = (
+  evaluators.doubly_robust,
+  evaluators.truncated_doubly_robust,
+  evaluators.vtrace,
+)
 
 
 class MetaParams(NamedTuple):
@@ -74,7 +81,8 @@ class ActorCriticUpdate:
     start: hyper-parameters that are not tuned keep these.
     tuned: ranges of the others, by name.
     evaluator: a name in `EVALUATORS`, or a function like one of
-      `acme_metarl.evaluators` that takes `lambda_`.
+      `acme_metarl.evaluators` that takes `lambda_`. What it holds constant by
+      `stop_target_gradients` is not, unless you say so.
     evaluator_options: of it.
     optimizer: any optax transformation that descends.
     differentiates_optimizer: whether its state is differentiated from update to
@@ -252,20 +260,20 @@ class ActorCriticUpdate:
     return loss
 
   def _policy_objective(self, log_prob, data, lambda_) -> chex.Array:
-    options = dict(self.evaluator_options)
-    if isinstance(self.evaluator, str):
-      function, decays_ratios = EVALUATORS[self.evaluator]
-      if self.evaluator in _WITH_STOP:
-        options['stop_target_gradients'] = False
-    else:
-      function, decays_ratios = self.evaluator, False
+    function = self.evaluator
+    if isinstance(function, str):
+      function = EVALUATORS[function]
+    stop = 'stop_target_gradients'
+    options = {**getattr(function, 'keywords', {}), **self.evaluator_options}
+    if stop in algorithm_parts.evaluator_options(function):
+      options.setdefault(stop, False)
 
     def reduction(estimates, v_t, discount_t, mask=None):
       # Where λ decays ratios, the next estimate is part of this one with λ.
-      share = lambda_ if decays_ratios else 1.0
+      share = lambda_ if getattr(function, 'func', function) in _DECAYING else 1
       return evaluators.per_step(estimates, v_t, discount_t * share, mask)
 
-    evaluator = functools.partial(function, lambda_=lambda_, **options)
+    evaluator = functools.partial(function, **{**options, 'lambda_': lambda_})
     return evaluators.reduced_estimate(log_prob, data, evaluator, reduction)
 
 

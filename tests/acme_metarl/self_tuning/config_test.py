@@ -2,7 +2,7 @@
 
 import pytest
 
-from acme_metarl import self_tuning
+from acme_metarl import evaluators, self_tuning
 
 
 @pytest.mark.parametrize(
@@ -11,11 +11,31 @@ from acme_metarl import self_tuning
     ({'num_inner_steps': 0}, 'num_inner_steps'),
     ({'horizon': 0}, 'horizon'),
     ({'num_rollouts': 2.5}, 'num_rollouts'),
-    ({'bootstrap_steps': -1}, 'bootstrap_steps is -1'),
+    ({'bootstrap_steps': -1}, 'bootstrap_steps must be .* but got -1'),
+    ({'bootstrap_steps': 1.5}, 'bootstrap_steps must be .* but got 1.5'),
+    ({'reuses_validation': 1}, 'reuses_validation must be True or False'),
+    ({'optimizer': 1e-3}, 'optimizer is 0.001; it needs to be an optax'),
+    ({'meta_optimizer': None}, 'meta_optimizer is None; it needs'),
     ({'outer_discount': 1.5}, r'outer_discount is 1.5; .* \[0, 1\]'),
     ({'outer_entropy_cost': -1.0}, 'outer_entropy_cost is -1.0'),
     ({'critic': 'inner'}, "critic is 'inner'; choose from shared"),
     ({'evaluator': 'dice'}, "evaluator is 'dice'; choose from log_likelihood"),
+    (
+      {'evaluator': evaluators.importance_sampling},
+      'evaluator is .* needs to take `lambda_`',
+    ),
+    (
+      {'evaluator_options': 2},
+      'evaluator_options is 2; it needs to be options',
+    ),
+    (
+      {'evaluator_options': {'order': 2}},
+      r"evaluator_options has \['order'\]; what can be set are",
+    ),
+    (
+      {'evaluator_options': {'lambda_': 0.5}},
+      r"evaluator_options has \['lambda_'\].* λ is among the hyperparameters",
+    ),
     ({'tuned': ['gamma']}, "tuned has 'gamma'"),
     (
       {'hyperparameters': self_tuning.Hyperparameters(discount=1.0)},

@@ -47,6 +47,8 @@ def test_only_what_is_tuned_moves(_float64):
     ({'discount': 1.1}, [], r'discount is 1.1; it needs to be in \[0, 1\]'),
     ({'value_cost': -1.0}, [], 'value_cost is -1.0; it needs to be in'),
     ({'entropy_cost': math.nan}, [], 'entropy_cost is nan'),
+    ({'discount': '.9'}, [], 'discount is .9; it needs to be in'),
+    ({'discount': (0.9, 1.0)}, [], r'discount is \(0.9, 1.0\); it needs'),
     ({'discount': 1.0}, ['discount'], 'starts at 1.0, but is tuned inside'),
     (
       {'discount': 0.8},
@@ -59,11 +61,23 @@ def test_only_what_is_tuned_moves(_float64):
       r"tuned\['lambda_'\] is .* inside of \[0, 1.0\]",
     ),
     ({}, ['gamma'], "tuned has 'gamma'; what can be tuned are discount, "),
+    ({}, 'discount', "tuned is 'discount'; it needs to be names"),
+    ({}, None, 'tuned is None; it needs to be names'),
+    (
+      {},
+      {'discount': (0.9, 1.0)},
+      r"tuned\['discount'\] is \(0.9, 1.0\); it needs to be a Range",
+    ),
   ],
 )
 def test_mistakes_are_a_sentence(start, tuned, sentence):
   with pytest.raises(ValueError, match=sentence):
     lib.check(lib.Hyperparameters(**start), lib.ranges(tuned))
+
+
+def test_start_values_have_names():
+  with pytest.raises(ValueError, match='it needs to be a Hyperparameters'):
+    lib.check({'discount': 0.9}, {})
 
 
 def test_a_range_needs_room():

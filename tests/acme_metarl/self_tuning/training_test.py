@@ -200,6 +200,30 @@ def test_mistakes_are_a_sentence(environment, options, sentence):
     self_tuning.make_trainer(_config(), environment, **options)
 
 
+def test_a_run_needs_iterations():
+  with pytest.raises(ValueError, match='num_iterations must be .* but got 0'):
+    self_tuning.make_train(_config(), Patience(), num_iterations=0)
+
+
+@pytest.mark.parametrize(
+  ('optimizer', 'is_differentiable'),
+  [
+    (optax.adam(0.1), False),
+    (optax.adam(0.1, eps_root=1e-12), True),
+    (optax.chain(optax.clip_by_global_norm(1.0), optax.rmsprop(0.1)), True),
+  ],
+)
+def test_an_optimizer_needs_a_derivative_at_zero(optimizer, is_differentiable):
+  trainer = self_tuning.make_trainer(_config(optimizer=optimizer), Patience())
+  init = jax.jit(jax.vmap(trainer.init)).lower
+  keys = jax.random.split(jax.random.PRNGKey(0), 2)
+  if is_differentiable:
+    init(keys)
+  else:
+    with pytest.raises(ValueError, match='Give Adam an eps_root above 0'):
+      init(keys)
+
+
 def test_an_environment_without_a_torso_is_a_sentence():
   class Strange(Patience):
     def observation_spec(self):

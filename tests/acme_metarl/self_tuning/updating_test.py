@@ -1,5 +1,6 @@
 """Meta-gradients through chained updates, against what they must be."""
 
+import dataclasses
 import functools
 
 import distrax
@@ -10,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 
-from acme_metarl import self_tuning, tabular, types
+from acme_metarl import evaluators, self_tuning, tabular, types
 
 EVALUATORS = {
   'log_likelihood': ('log_likelihood', {}),
@@ -179,6 +180,33 @@ def test_evaluators_agree_on_one_update_and_not_on_more(_float64, optimizer):
     for other in names[:i]:
       distance = np.linalg.norm(found[name][2] - found[other][2])
       assert distance > 1e-4 * np.linalg.norm(reference[2]), (name, other)
+
+
+@pytest.mark.parametrize(
+  ('name', 'is_partial'), [('order_2', True), ('leaky', False)]
+)
+def test_a_function_is_what_its_name_is(_float64, name, is_partial):
+  """By itself it holds its targets constant, γ and λ among them."""
+  named = _update(name, 'sgd')
+  function, options = getattr(evaluators, named.evaluator), EVALUATORS[name][1]
+  if is_partial:
+    function, options = functools.partial(function, **options), {}
+  own = dataclasses.replace(
+    named, evaluator=function, evaluator_options=options
+  )
+  life = _life(named)
+  stage = _stage(named, life.params, jax.random.PRNGKey(0))
+
+  def slopes(update):
+    def total(tuned):
+      params, _ = update.update(
+        update.merge(life, tuned), *update.init(life), stage
+      )
+      return sum(jnp.sum(jnp.sin(x)) for x in jax.tree.leaves(params))
+
+    return jax.jit(jax.grad(total))(life.tuned)
+
+  jax.tree.map(np.testing.assert_allclose, slopes(own), slopes(named))
 
 
 def test_state_of_the_optimizer_can_be_held_constant(_float64):
