@@ -8,6 +8,7 @@ when it is called.
 
 import collections
 import importlib
+import math
 from typing import Any
 
 import dm_env
@@ -68,10 +69,19 @@ def make(
     ) from error
   if not 0 <= sticky < 1:
     raise ValueError(f'sticky is {sticky}; it needs to be in [0, 1).')
-  if max_noops < 0 or max_frames < _FRAME_SKIP:
+  for name, value, least, most in (
+    ('max_noops', max_noops, 0, math.inf),
+    ('max_frames', max_frames, _FRAME_SKIP, math.inf),
+    # What the emulator takes.
+    ('seed', seed, 0, 2**31 - 1),
+  ):
+    if not (isinstance(value, int | np.integer) and least <= value <= most):
+      raise ValueError(
+        f'{name} is {value}; it needs to be an integer in [{least}, {most}].'
+      )
+  if max_abs_reward is not None and not max_abs_reward > 0:
     raise ValueError(
-      f'max_noops is {max_noops} and max_frames {max_frames}; they need to be'
-      f' at least 0 and {_FRAME_SKIP}.'
+      f'max_abs_reward is {max_abs_reward}; it needs to be above 0, or None.'
     )
   games = sorted(roms.get_all_rom_ids())
   if game not in games:

@@ -20,7 +20,7 @@ from acme_metarl.environments import checking
 
 
 class JumanjiEnvironment:
-  """An environment of jumanji, whose actions are discrete or of floats.
+  """An environment of jumanji: actions are discrete, several such, or floats.
 
   There is one task, `()`. Episodes are not reset by the environment; a last
   step with discount 1, a truncation, ends nothing by itself.
@@ -54,17 +54,17 @@ class JumanjiEnvironment:
     spec = spec() if callable(spec) else spec
     if hasattr(spec, 'num_values') and not spec.shape:
       self._action_spec = specs.DiscreteArray(int(spec.num_values))
-    elif jnp.issubdtype(spec.dtype, jnp.floating):
+    elif hasattr(spec, 'minimum'):
+      is_real = jnp.issubdtype(spec.dtype, jnp.floating)
+      dtype = np.float32 if is_real else np.int32
       self._action_spec = specs.BoundedArray(
         spec.shape,
-        np.float32,
-        np.asarray(spec.minimum, np.float32),
-        np.asarray(spec.maximum, np.float32),
+        dtype,
+        np.asarray(spec.minimum, dtype),
+        np.asarray(spec.maximum, dtype),
       )
     else:
-      raise ValueError(
-        f'environment: an action is {spec}, need a discrete one or floats.'
-      )
+      raise ValueError(f'environment: an action is {spec}, need a bounded one.')
     shown = jax.eval_shape(
       lambda key: self.reset(key, ())[1].observation, jax.random.PRNGKey(0)
     )
@@ -118,8 +118,13 @@ def snake(size: int = 6, time_limit: int = 4000) -> JumanjiEnvironment:
     time_limit: steps of an episode at most, after which its discount is 0.
 
   Raises:
-    ValueError: if jumanji is not installed.
+    ValueError: if there is no room, or no time, or no jumanji installed.
   """
+  if size < 2 or time_limit < 1:
+    raise ValueError(
+      f'size is {size} and time_limit {time_limit}; they need to be at least 2'
+      ' and 1.'
+    )
   try:
     routing = importlib.import_module('jumanji.environments.routing.snake')
   except ImportError as error:

@@ -3,11 +3,13 @@
 pip install gymnax jumanji ale-py
 """
 
+from dm_env import specs
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from acme_metarl import types
 from acme_metarl.environments import (
   atari,
   gymnax_games,
@@ -122,9 +124,45 @@ class TestSnake:
     assert discounts[0] == 1.0 or discounts[0] == 0.0
 
 
+class _Jumanji:
+  """What jumanji's environments have, with actions of a spec."""
+
+  def __init__(self, spec):
+    self.action_spec = spec
+
+  def reset(self, key):
+    return 0, self._show(jnp.int32(0))
+
+  def step(self, state, action):
+    return state, self._show(jnp.sum(action))
+
+  def _show(self, reward):
+    return types.TimeStep(jnp.zeros(2), reward, jnp.float32(1))
+
+
 def test_other_environments_are_a_sentence():
   with pytest.raises(ValueError, match='need one of jumanji'):
     jumanji_games.JumanjiEnvironment(object())
+  unbounded = specs.Array((2,), np.int32)
+  with pytest.raises(ValueError, match='an action is .* need a bounded one'):
+    jumanji_games.JumanjiEnvironment(_Jumanji(unbounded))
+
+
+@pytest.mark.parametrize('dtype', [np.int32, np.float32])
+def test_actions_may_have_several_parts(dtype):
+  spec = specs.BoundedArray((2,), dtype, 0, [2, 4])
+  environment = jumanji_games.JumanjiEnvironment(_Jumanji(spec))
+  found = environment.action_spec()
+  assert (found.shape, found.dtype) == ((2,), dtype)
+  np.testing.assert_array_equal(found.maximum, [2, 4])
+  _, time_step = environment.step(0, jnp.array([1, 3], dtype))
+  assert (time_step.reward, time_step.reward.dtype) == (4, jnp.float32)
+
+
+@pytest.mark.parametrize('options', [{'size': 1}, {'time_limit': 0}])
+def test_snake_needs_room_and_time(options):
+  with pytest.raises(ValueError, match='they need to be at least 2 and 1'):
+    jumanji_games.snake(**options)
 
 
 class TestAtari:
@@ -166,6 +204,11 @@ class TestAtari:
       ({'game': 'pongg'}, "game is 'pongg'; there are adventure"),
       ({'sticky': 1.0}, 'sticky is 1.0'),
       ({'max_noops': -1}, 'max_noops is -1'),
+      ({'max_noops': 1.5}, 'max_noops is 1.5; it needs to be an integer'),
+      ({'max_frames': 3}, r'max_frames is 3; it .* in \[4, inf\]'),
+      ({'seed': -1}, 'seed is -1'),
+      ({'seed': 2**31}, 'seed is 2147483648'),
+      ({'max_abs_reward': -1.0}, 'max_abs_reward is -1.0'),
     ],
   )
   def test_mistakes_are_a_sentence(self, options, sentence):
