@@ -64,6 +64,8 @@ def pytest_configure(config):
   if hasattr(config, 'workerinput'):
     return
   # Workers and launchers inherit these; JAX reads them when it is imported.
+  # Else each of many processes compiles all of Python's sources anew.
+  os.environ.pop('PYTHONDONTWRITEBYTECODE', None)
   if _FOLDER not in os.environ:
     folder = _cache()
     folder.mkdir(parents=True, exist_ok=True)

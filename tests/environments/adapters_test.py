@@ -514,6 +514,47 @@ class SharingTest(parameterized.TestCase):
       time_step.observation.observation[..., 0], [[1] * B, [2] * B]
     )
 
+  def test_hooks_that_meet_a_wrapper(self):
+    gymnasium = pytest.importorskip('gymnasium')
+
+    class Walk(gymnasium.Env):
+      observation_space = action_space = gymnasium.spaces.Discrete(2)
+      goal = None
+
+      def set_goal(self, goal):
+        self.goal = goal
+
+      def reset(self, *, seed=None, options=None):
+        return 0, {}
+
+    def start(set_task, max_steps=5):
+      batch = environments.GymnasiumBatch(
+        lambda: gymnasium.wrappers.TimeLimit(Walk(), max_steps),
+        lambda rng: rng.uniform(),
+        set_task,
+      )
+      batch.reset(np.zeros(2), 1, np.random.default_rng(0))
+
+    def set_inside(environment, goal):
+      environment.unwrapped.goal = goal
+
+    start(set_inside)
+    with self.assertRaisesRegex(
+      ValueError, 'goal of <TimeLimit<Walk.*wrapper.*environment.unwrapped.goal'
+    ):
+      start(_set_goal)
+    with self.assertRaisesRegex(
+      ValueError, '<TimeLimit<Walk.* has no set_goal.*unwrapped.set_goal'
+    ):
+      start(lambda environment, goal: environment.set_goal(goal))
+    with self.assertRaisesRegex(
+      ValueError, '<TimeLimit<Walk.* has no set_task, .*give it one'
+    ):
+      start(lambda environment, goal: environment.set_task(goal))
+    # A mistake of the hook's own is its user's to see.
+    with self.assertRaisesRegex(AttributeError, "'float' object"):
+      start(lambda environment, goal: (2.0).goal)
+
   def test_a_new_environment_instead_of_a_task(self):
     with self.assertRaisesRegex(ValueError, 'set_task.*returned'):
       _count(set_task=lambda environment, goal: Counter())
@@ -675,8 +716,27 @@ class LiesTest(parameterized.TestCase):
       def action_spec(self):
         return specs.DiscreteArray(2 + int(self.goal))
 
-    with self.assertRaisesRegex(ValueError, 'must not depend on the task'):
+    with self.assertRaisesRegex(
+      ValueError, 'Liar.*its actions are.* must not depend on the task'
+    ):
       _count(Liar)
+
+    class LiesLater(Counter):
+      def observation_spec(self):
+        return specs.Array((1 + int(self.goal > 1),), np.float64)
+
+    with self.assertRaisesRegex(
+      ValueError, r'its observations are float64 of shape \(2,\).*must not dep'
+    ):
+      _count(LiesLater)
+
+  def test_observations_whose_bounds_depend_on_the_task(self):
+    class Bounded(Counter):
+      def observation_spec(self):
+        return specs.BoundedArray((1,), np.float64, 0, 5 + self.goal)
+
+    _, time_step = _count(Bounded)
+    np.testing.assert_array_equal(time_step.reward, [[1] * B, [2] * B])
 
   @parameterized.parameters(
     dict(factory=Counter()),

@@ -169,8 +169,14 @@ def test_names_of_tasks():
   tasks = environments.ClassTask(names, np.array([1.5, 2]))
   assert filming.task_names(batch, tasks, 2) == ['dim 1.5', 'bright 2']
   plain = _gymnasium()
-  pair = {'a': np.zeros(2), 'b': np.zeros(2)}
-  assert filming.task_names(plain, pair, 2) == ['task 1', 'task 2']
+  pair = {'mass': np.array([0.5, 2]), 'wind': np.array([[1, 2], [3, 4]])}
+  assert filming.task_names(plain, pair, 2) == [
+    'task mass 0.5, wind 1, 2',
+    'task mass 2, wind 3, 4',
+  ]
+  # There is no room for so many.
+  many = {name: np.zeros(2) for name in 'abcd'}
+  assert filming.task_names(plain, many, 2) == ['task 1', 'task 2']
   goals = np.array([[1.0, 2.0]])
   assert filming.task_names(plain, goals, 1) == ['task 1, 2']
 

@@ -319,7 +319,27 @@ class DivergenceTest(parameterized.TestCase):
     with self.assertLogs('absl', 'WARNING') as logs:
       _play(trial)
     self.assertLen(logs.output, 1)
-    self.assertIn('diverged', logs.output[0])
+    self.assertRegex(
+      logs.output[0],
+      rf'Scripted.*: 1 of {G * B} rollouts were ended before step 1, because'
+      ' its step gave an observation that is not finite;',
+    )
+
+  def test_what_was_not_finite_is_told(self):
+    class Broken(ScriptedEnvironment):
+      def step(self, action):
+        observation, reward, discount = super().step(action)
+        return observation, np.full_like(reward, np.nan), discount
+
+    for environment, action, why in (
+      (Broken(), 0.0, f'{G * B} of .* its step gave a reward that is not fin'),
+      (ScriptedEnvironment(), np.nan, 'the policy acted non-finitely'),
+    ):
+      trial = _trial(environment)
+      trial.reset()
+      with self.assertLogs('absl', 'WARNING') as logs:
+        trial.step(_action(action))
+      self.assertRegex(logs.output[0], why)
 
   def test_not_finite_at_reset(self):
     trial = _trial(ScriptedEnvironment(breaks=[(0, 0, 0)]))

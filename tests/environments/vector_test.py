@@ -195,6 +195,55 @@ def test_refused():
     _vector(MODES[0]).step(np.zeros((1, 1, 2)))
 
 
+def _reset(factory, set_tasks='goal'):
+  batch = environments.GymnasiumVectorBatch(
+    lambda size: gymnasium.vector.SyncVectorEnv([factory] * size),
+    _sample_task,
+    set_tasks,
+  )
+  rng = np.random.default_rng(0)
+  batch.reset(batch.sample_tasks(rng, 2), 1, rng)
+  return batch
+
+
+def test_environments_that_depend_on_the_task_or_have_no_seed():
+  class Wide(Walk):
+    @property
+    def action_space(self):
+      return gymnasium.spaces.Box(-1.0, 1.0, (2 if self.goal is None else 3,))
+
+  class Long(Walk):
+    @property
+    def observation_space(self):
+      return gymnasium.spaces.Discrete(2 if self.goal is None else 3)
+
+  class Unseeded(Walk):
+    def reset(self):
+      return self._show(), {}
+
+  with pytest.raises(ValueError, match='SyncVectorEnv.*its actions are.*task,'):
+    _reset(Wide)
+  with pytest.raises(ValueError, match='its observations are int.*task, so'):
+    _reset(Long)
+  with pytest.raises(ValueError, match='SyncVectorEnv.* its reset takes no se'):
+    _reset(Unseeded)
+
+
+def test_tasks_that_would_be_kept_in_a_wrapper():
+  def wrapped():
+    return gymnasium.wrappers.TimeLimit(Walk(), 9)
+
+  batch = _reset(wrapped)
+  inside = [one.unwrapped.goal for one in batch._vector.envs]
+  assert len({tuple(goal) for goal in inside}) == 2
+  with pytest.raises(ValueError, match="wrapped and have no attribute 'gaol'"):
+    _reset(wrapped, 'gaol')
+  with pytest.raises(
+    ValueError, match='SyncVectorEnv.* has no set_task, which'
+  ):
+    _reset(wrapped, lambda vector, tasks: vector.set_task(tasks))
+
+
 @pytest.mark.parametrize('is_vector', [False, True])
 def test_hidden_successes(is_vector, monkeypatch):
   """One that is no number is refused, as is one that was promised."""

@@ -82,3 +82,31 @@ def test_the_bootstrap_holds_the_exponent():
 def test_there_is_no_law_without_points_or_with_negative_means():
   assert np.isnan(power_laws.fit_mean([1.0], np.ones((3, 1)))).all()
   assert np.isnan(power_laws.fit_mean([1.0, 2.0], -np.ones((3, 2)))).all()
+
+
+def test_a_law_in_two_numbers_is_recovered():
+  x = np.array([[n, t] for n in (10.0, 100.0, 1000.0) for t in (10.0, 40.0)])
+  y = 3.0 * x[:, 0] ** -0.4 * x[:, 1] ** 0.5
+  rng = np.random.default_rng(0)
+  resampled = y * np.exp(0.1 * rng.normal(size=(2000, 1)))
+  resampled[0] = -1.0  # No logarithm: left out.
+  first, second = power_laws.fit_product(x, y, resampled)
+  for law, exponent in ((first, -0.4), (second, 0.5)):
+    np.testing.assert_allclose(
+      (law.exponent, law.low, law.high), exponent, rtol=1e-9
+    )
+    np.testing.assert_allclose(law.coefficient, 3.0)
+  # As ordinary least squares has it where there is scatter.
+  scattered = y * np.exp(0.3 * rng.normal(size=6))
+  design = np.column_stack([np.log(x), np.ones(6)])
+  expected, *_ = np.linalg.lstsq(design, np.log(scattered), rcond=None)
+  first, second = power_laws.fit_product(x, scattered, resampled)
+  np.testing.assert_allclose(
+    (first.exponent, second.exponent), expected[:2], rtol=1e-9
+  )
+
+
+def test_numbers_that_vary_together_have_no_laws():
+  x = np.array([[1.0, 2.0], [2.0, 4.0], [3.0, 6.0]])
+  laws = power_laws.fit_product(x, np.ones(3), np.ones((1, 3)))
+  assert np.isnan(laws).all()

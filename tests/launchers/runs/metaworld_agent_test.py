@@ -61,7 +61,7 @@ class _Rods:
   def __init__(self):
     self._rods = [gymnasium_environment.Rod() for _ in range(_N)]
     for i, (rod, angle) in enumerate(zip(self._rods, _ANGLES, strict=True)):
-      rod.set_task(angle)
+      rod.wanted = angle
       rod.np_random = np.random.default_rng(i)
 
   def reset(self):
