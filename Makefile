@@ -63,7 +63,8 @@ help:
 train: $$(ENVIRONMENT)/.ready
 	@test $(STACK) = reverb || echo "On $$($(PYTHON) --version), with a queue" \
 	  'inside the process for replay: Reverb and Launchpad need Python 3.10.'
-	$(PYTHON) -m acme_metarl.launchers.train --algorithm=recommended $(FLAGS)
+	$(PYTHON) -m acme_metarl.launchers.train --algorithm=recommended \
+	  --num_iterations=50 $(FLAGS)
 
 # On both stacks; the last line says what had to be left out.
 test: lint
