@@ -6,21 +6,12 @@ r"""Your environment in pure JAX: a point on a line that must find its goal.
 `docs/your_environment.md` goes through it.
 """
 
-from typing import NamedTuple
-
 from dm_env import specs
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from acme_metarl import types
-
-
-class State(NamedTuple):
-  """One rollout: where it is, and its task."""
-
-  place: jax.Array
-  goal: jax.Array
 
 
 class Line:
@@ -32,15 +23,15 @@ class Line:
     return jax.random.uniform(key, minval=-1.0, maxval=1.0)
 
   def reset(self, key, task):
-    state = State(0.1 * jax.random.normal(key), task)
-    return state, types.TimeStep(state.place[jnp.newaxis], 0.0, 1.0)
+    place = 0.1 * jax.random.normal(key, (1,))
+    return (place, task), types.TimeStep(place, 0.0, 1.0)
 
   def step(self, state, action):
-    place = state.place + 0.1 * jnp.clip(action[0], -1, 1)
-    reward = -jnp.abs(place - state.goal)
+    place, goal = state
+    place += 0.1 * jnp.clip(action, -1, 1)
+    reward = -jnp.abs(place[0] - goal)
     # A discount of 0 would end the episode.
-    step = types.TimeStep(place[jnp.newaxis], reward, jnp.ones(()))
-    return State(place, state.goal), step
+    return (place, goal), types.TimeStep(place, reward, jnp.ones(()))
 
   def observation_spec(self):
     return specs.Array((1,), np.float32, 'place')
@@ -51,11 +42,13 @@ class Line:
   # The rest may be left out: what else to report, and a picture.
 
   def info(self, state):
-    return {'success': jnp.abs(state.place - state.goal) < 0.1}
+    (place,), goal = state
+    return {'success': jnp.abs(place - goal) < 0.1}
 
   def render(self, state):
+    (place,), goal = state
     frame = np.full((32, 128, 3), 255, np.uint8)
-    for x, color in ((state.goal, (213, 94, 0)), (state.place, (0, 114, 178))):
+    for x, color in ((goal, (213, 94, 0)), (place, (0, 114, 178))):
       column = int(np.clip(64 + 40 * x, 0, 123))
       frame[4:28, column : column + 4] = color
     return frame
