@@ -179,11 +179,7 @@ class GymnasiumBatch(looping.LoopBatch):
 
   def _reset_one(self, environment, seed):
     if not self._takes_seed(environment):
-      raise ValueError(
-        f"{environment!r}: its reset takes no seed, need gymnasium's "
-        'reset(seed=..., options=...); environments of old gym can be wrapped '
-        "with shimmy's GymV21CompatibilityV0."
-      )
+      raise takes_no_seed(environment)
     observation, info = unpack(
       environment.reset(seed=seed), 2, 'reset', environment
     )
@@ -212,6 +208,15 @@ class GymnasiumBatch(looping.LoopBatch):
   def _takes_seed(environment: Any) -> bool:
     parameters = inspect.signature(environment.reset).parameters.values()
     return any(p.name == 'seed' or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def takes_no_seed(who: Any) -> ValueError:
+  """What is wrong with an environment of old gym."""
+  return ValueError(
+    f"{who!r}: its reset takes no seed, need gymnasium's reset(seed=..., "
+    'options=...), which begins with super().reset(seed=seed); environments of '
+    "old gym can be wrapped with shimmy's GymV21CompatibilityV0."
+  )
 
 
 _SHAPES = {

@@ -14,6 +14,8 @@ from acme_metarl.environments import films, task_classes
 _FRAMES_PER_SECOND = 20
 # Pixels; smaller pictures are enlarged, so that captions fit.
 _MIN_WIDTH = 256
+# Parts of a task that a caption has room for.
+_MOST_NUMBERS = 3
 
 
 def film(
@@ -103,16 +105,32 @@ def film(
 def task_names(batch: Any, tasks: types.PyTree, num_tasks: int) -> list[str]:
   """What captions call tasks: by their class, and the number that they are."""
   classes = task_classes.names_of(batch, tasks, num_tasks)
-  leaves = jax.tree_util.tree_leaves(tasks)
+  leaves = jax.tree_util.tree_leaves_with_path(tasks)
   names = []
   for i in range(num_tasks):
-    numbers = [leaf[i] for leaf in leaves if _is_number(leaf[i])]
-    if len(numbers) == 1:
-      values = ', '.join(f'{x:.3g}' for x in np.ravel(numbers[0]))
-      names.append(f'{classes[i] if classes else "task"} {values}')
+    numbers = [
+      f'{_key(path)} {_in_words(leaf[i])}'.strip()
+      for path, leaf in leaves
+      if _is_number(leaf[i])
+    ]
+    kind = classes[i] if classes else 'task'
+    if 0 < len(numbers) <= _MOST_NUMBERS:
+      names.append(f'{kind} {", ".join(numbers)}')
     else:
       names.append(f'{classes[i]} task {i + 1}' if classes else f'task {i + 1}')
   return names
+
+
+def _key(path: tuple[Any, ...]) -> str:
+  """What a part of a task is called, if it has a name of its own."""
+  if not path or isinstance(path[-1], jax.tree_util.SequenceKey):
+    return ''
+  name = str(getattr(path[-1], 'key', getattr(path[-1], 'name', '')))
+  return '' if name == 'task' else name
+
+
+def _in_words(value: Any) -> str:
+  return ', '.join(f'{x:.3g}' for x in np.ravel(value))
 
 
 def _is_number(value: Any) -> bool:

@@ -25,11 +25,44 @@ def check_hooks(**hooks: Any) -> None:
       raise ValueError(f'{name}: got {hook!r}, need a function.')
 
 
-def same_spec(left: Any, right: Any) -> bool:
-  """Whether two specs mean the same, whatever they are called."""
+def check_same_spec(who: Any, what: str, now: Any, before: Any) -> None:
+  """Refuses an environment whose spec is no longer what it was.
+
+  Args:
+    who: the environment, for messages.
+    what: 'observations', whose floating-point numbers are held to no bounds, or
+      'actions'.
+    now: its specs.
+    before: those of the first environment.
+
+  Raises:
+    ValueError: if they differ in more than their names.
+  """
+  same = _same_kind if what == 'observations' else _same_meaning
+  (specs, structure), (others, other) = map(
+    jax.tree_util.tree_flatten, (now, before)
+  )
+  if structure != other or not all(map(same, specs, others)):
+    told = [', '.join(map(checking.describe, x)) for x in (specs, others)]
+    raise ValueError(
+      f'{who!r}: its {what} are {told[0]}, but those of the first environment '
+      f'were {told[1]}; the spaces must not depend on the task, so make them '
+      'large enough for every task.'
+    )
+
+
+def _same_meaning(left: Any, right: Any) -> bool:
+  """Whether two specs are the same but for what they are called."""
   return type(left) is type(right) and left.replace(name='') == right.replace(
     name=''
   )
+
+
+def _same_kind(left: Any, right: Any) -> bool:
+  """Whether observations of the two are held to the same."""
+  if np.dtype(left.dtype).kind == np.dtype(right.dtype).kind == 'f':
+    return left.shape == right.shape
+  return _same_meaning(left, right)
 
 
 class Outcome(NamedTuple):
@@ -128,13 +161,12 @@ class LoopBatch(UserBatch, abc.ABC):
         f'factory: {factory!r} returned {first!r}, need an environment.'
       )
     self._has_checked_hook = False
-    super().__init__(
-      sample_task,
-      has_finite_tasks,
+    self._user_specs = (
       self._make_observation_spec(first),
       self._make_action_spec(first),
-      scale_actions,
-      reports,
+    )
+    super().__init__(
+      sample_task, has_finite_tasks, *self._user_specs, scale_actions, reports
     )
 
   def __repr__(self) -> str:
@@ -177,13 +209,14 @@ class LoopBatch(UserBatch, abc.ABC):
     self._is_over = np.zeros(len(tasks), bool)
     self._rows = None
     for i, (task, seed) in enumerate(zip(tasks, seeds, strict=True)):
-      self._set_one(self._environments[i], task, seed)
-      self._write(i, self._reset_one(self._environments[i], seed))
+      environment = self._environments[i]
+      self._set_one(environment, task, seed)
+      self._check_specs(environment)
+      self._write(i, self._reset_one(environment, seed))
     # Once it has set different tasks, and changed nothing that is shared.
     self._has_checked_hook = (
       self._has_checked_hook or len(set(map(repr, tasks))) > 1
     )
-    self._check_specs(len(tasks))
     return self._shaped()
 
   def step(self, action: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
@@ -233,21 +266,19 @@ class LoopBatch(UserBatch, abc.ABC):
     del seed
     other = self._environments[0]
     if self._has_checked_hook or environment is other:
-      sharing.check_result(self._set_task(environment, task), environment)
+      sharing.call(self._set_task, environment, task)
     else:
       sharing.call_watched(self._set_task, environment, task, other)
 
-  def _check_specs(self, number: int) -> None:
-    """Refuses environments whose specs are not those of the first."""
-    for environment in self._environments[:number]:
-      spec = self._make_action_spec(environment)
-      if not same_spec(spec, self._actions.user_spec):
-        raise ValueError(
-          f'{environment!r}: its actions are {checking.describe(spec)}, but '
-          'those of the first environment were '
-          f'{checking.describe(self._actions.user_spec)}; the spaces must not '
-          'depend on the task.'
-        )
+  def _check_specs(self, environment: Any) -> None:
+    """Refuses specs that depend on the task."""
+    observation_spec, action_spec = self._user_specs
+    now = self._make_action_spec(environment)
+    check_same_spec(environment, 'actions', now, action_spec)
+    # Some take long to say; what they show later is looked at in any case.
+    if not self._has_checked_hook:
+      now = self._make_observation_spec(environment)
+      check_same_spec(environment, 'observations', now, observation_spec)
 
   def _write(self, i: int, observation: Any) -> None:
     """Keeps a copy: an environment may write to the same buffer again."""
@@ -311,9 +342,14 @@ def write_info(
       column[i] = value
     elif name == SUCCESS:
       raise ValueError(
-        f'{who!r}: its info[{name!r}] is {value!r:.60}, need one number for '
+        f'{who!r}: its info[{name!r}] is {brief(value)}, need one number for '
         'the step, such as True or 0.0.'
       )
+
+
+def brief(value: Any) -> str:
+  """The beginning of what something looks like, in one line."""
+  return f'{" ".join(repr(value).split()):.60}'
 
 
 def check_reported(
@@ -325,8 +361,8 @@ def check_reported(
     given = ', '.join(sorted(map(str, info))) or 'nothing'
     raise ValueError(
       f'{who!r}: its step reported {given}, but not {", ".join(missing)}, '
-      'which reports names; put it into the info of every step, or leave it '
-      'out of reports.'
+      'which the option reports demands; put it into the info of every step, '
+      'or leave it out of reports.'
     )
 
 

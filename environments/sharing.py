@@ -61,10 +61,42 @@ def check_apart(environments: Sequence[Any], factory: Any) -> None:
         )
 
 
+def call(hook: Callable[..., Any], environment: Any, task: Any) -> None:
+  """`hook(environment, task)`; refuses what cannot set a task.
+
+  Args:
+    hook: sets a task.
+    environment: to set it for.
+    task: to be set.
+
+  Raises:
+    ValueError: if the environment lacks what the hook uses, or the hook makes a
+      new environment.
+  """
+  try:
+    result = hook(environment, task)
+  except AttributeError as error:
+    lacking, name = error.obj, error.name
+    if not is_environment(lacking):
+      raise
+    inner = getattr(lacking, 'unwrapped', lacking)
+    fix = 'give it one that makes it play the task'
+    if inner is not lacking and hasattr(inner, name):
+      fix = f'it is a wrapper, so use environment.unwrapped.{name}'
+    raise ValueError(
+      f'set_task: {lacking!r} has no {name}, which it uses; {fix}.'
+    ) from error
+  if is_environment(result) and result is not environment:
+    raise ValueError(
+      f'set_task: it returned {result!r}; it must change the environment that '
+      'it is given.'
+    )
+
+
 def call_watched(
   hook: Callable[..., Any], environment: Any, task: Any, other: Any
 ) -> None:
-  """`hook(environment, task)`; refuses a hook that sets the task of all.
+  """The same; refuses a hook that sets the task of all, or of a wrapper.
 
   Args:
     hook: sets a task.
@@ -74,10 +106,10 @@ def call_watched(
 
   Raises:
     ValueError: if the hook changes a number or an array that the environments
-      share, or makes a new environment.
+      share, or sets what an environment inside has too.
   """
-  before = _shared(environment, other)
-  check_result(hook(environment, task), environment)
+  before, had = _shared(environment, other), _attributes(environment)
+  call(hook, environment, task)
   after = _shared(environment, other)
   for key, value in before.items():
     if key in after and not _same(value, after[key]):
@@ -85,15 +117,26 @@ def call_watched(
         f'set_task: it changed {key[0]}, which all objects of the class share; '
         'the task must be kept in each environment of its own.'
       )
+  layers = parts(environment)
+  for i, (layer, new) in enumerate(
+    zip(layers, _attributes(environment), strict=True)
+  ):
+    hidden = [
+      name
+      for name in sorted(new - (had[i] if i < len(had) else new))
+      if any(hasattr(inner, name) for inner in layers[i + 1 :])
+    ]
+    if hidden:
+      raise ValueError(
+        f'set_task: it set {hidden[0]} of {layer!r}, which is a wrapper; the '
+        'environment inside has its own and does not see that, so use '
+        f'environment.unwrapped.{hidden[0]}.'
+      )
 
 
-def check_result(result: Any, environment: Any) -> None:
-  """Refuses a hook that returns a new environment instead of changing one."""
-  if is_environment(result) and result is not environment:
-    raise ValueError(
-      f'set_task: it returned {result!r}; it must change the environment that '
-      'it is given.'
-    )
+def _attributes(environment: Any) -> list[set[str]]:
+  """Names of what the environment, and each that it wraps, has of its own."""
+  return [set(getattr(part, '__dict__', ())) for part in parts(environment)]
 
 
 def _shared(environment: Any, other: Any) -> dict[Any, np.ndarray]:

@@ -369,29 +369,43 @@ class TrialEnvironment(dm_env.Environment):
     """Ends them, and writes 0 over what they did, in place."""
     acts = _is_finite(action, self._batch_shape)
     if not acts.all():
-      self._count_diverged(~acts)
+      self._count_diverged(~acts, 'the policy acted non-finitely')
       self._is_alive = self._is_alive & acts
       action[~np.isfinite(action)] = 0
 
   def _drop_diverged(self, observation, reward, discount) -> np.ndarray:
     """Which rollouts were alive and have not diverged, `[G, B]`."""
-    is_sound = _is_finite((observation, reward, discount), self._batch_shape)
+    is_sound = np.ones(self._batch_shape, bool)
+    for what, shown in (
+      ('an observation', observation),
+      ('a reward', reward),
+      ('a discount', discount),
+    ):
+      is_finite = _is_finite(shown, self._batch_shape)
+      if not is_finite.all():
+        self._count_diverged(
+          is_sound & ~is_finite, f'its step gave {what} that is not finite'
+        )
+        is_sound &= is_finite
     diverged = self._checked.flags('diverged')
-    if diverged is not None:
+    if diverged is not None and diverged.any():
+      self._count_diverged(is_sound & diverged, 'it says that it diverged')
       is_sound &= ~diverged
-    if is_sound.all():
-      return self._is_alive
-    self._count_diverged(~is_sound)
     return self._is_alive & is_sound
 
-  def _count_diverged(self, diverged: np.ndarray) -> None:
+  def _count_diverged(self, diverged: np.ndarray, why: str) -> None:
     # What a rollout shows or does after its end does not matter.
     num_diverged = int(np.sum(self._is_alive & diverged))
     if num_diverged and not self._num_diverged:
       logging.warning(
-        'Rollouts of %r diverged or acted non-finitely and were ended; '
-        'num_diverged counts them, this is logged once.',
+        '%r: %d of %d rollouts were ended before step %d, because %s; make it '
+        'end them itself (discount 0), or stay finite. num_diverged counts '
+        'them, this is logged once.',
         self._environment,
+        num_diverged,
+        self._is_alive.size,
+        self._step_in_stage,
+        why,
       )
     self._num_diverged += num_diverged
 

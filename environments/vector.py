@@ -73,16 +73,16 @@ class GymnasiumVectorBatch(looping.UserBatch):
     self._factory = factory
     self._set_tasks = set_tasks
     self._vector = None
+    self._has_checked_spaces = False
     self._make_vector(1)
     self._observation_space = self._vector.single_observation_space
     self._action_space = self._vector.single_action_space
-    super().__init__(
-      sample_task,
-      has_finite_tasks,
+    self._user_specs = (
       spaces.to_spec(self._observation_space, 'observation'),
       spaces.to_spec(self._action_space, 'action'),
-      scale_actions,
-      reports,
+    )
+    super().__init__(
+      sample_task, has_finite_tasks, *self._user_specs, scale_actions, reports
     )
 
   def __repr__(self) -> str:
@@ -94,16 +94,21 @@ class GymnasiumVectorBatch(looping.UserBatch):
     each, seeds, self._batch_shape = looping.rollouts(tasks, num_rollouts, rng)
     self._make_vector(len(each))
     self._give_tasks(each)
+    # Once there have been different tasks.
+    if not self._has_checked_spaces:
+      self._check_spaces()
+      self._has_checked_spaces = len(set(map(repr, each))) > 1
     # One seed for each of gymnasium's own; others take one for all.
     has_parts = hasattr(self._vector.unwrapped, 'env_fns') or hasattr(
       self._vector.unwrapped, 'envs'
     )
-    observation, _ = adapters.unpack(
-      self._vector.reset(seed=seeds if has_parts else seeds[0]),
-      2,
-      'reset',
-      self._vector,
-    )
+    try:
+      result = self._vector.reset(seed=seeds if has_parts else seeds[0])
+    except TypeError as error:
+      if "'seed'" not in str(error):
+        raise
+      raise adapters.takes_no_seed(self._vector) from error
+    observation, _ = adapters.unpack(result, 2, 'reset', self._vector)
     self._is_live = np.ones(len(each), bool)
     self._shown = self._checked(observation)
     return self._shaped(self._shown)
@@ -191,14 +196,37 @@ class GymnasiumVectorBatch(looping.UserBatch):
 
   def _give_tasks(self, tasks: list[types.PyTree]) -> None:
     if callable(self._set_tasks):
-      self._set_tasks(self._vector, tasks)
+      sharing.call(self._set_tasks, self._vector, tasks)
       return
     if not hasattr(self._vector, 'set_attr'):
       raise ValueError(
         f'set_tasks: got {self._set_tasks!r}, but {self._vector!r} has no '
         'set_attr; need a function of it and a list of tasks.'
       )
+    # Gymnasium would make a new attribute of the outermost wrapper.
+    if not self._has_checked_spaces and any(self._ask_each('env')):
+      if not all(self._ask_each(self._set_tasks)):
+        raise ValueError(
+          f'set_tasks: the environments of {self._vector!r} are wrapped and '
+          f'have no attribute {self._set_tasks!r}; give the class inside one, '
+          'or give a function of the vectorised environment and the tasks.'
+        )
     self._vector.set_attr(self._set_tasks, tasks)
+
+  def _ask_each(self, name: str) -> tuple[bool, ...]:
+    """Which environments inside have an attribute; wrappers have `env`."""
+    return self._vector.call('has_wrapper_attr', name)
+
+  def _check_spaces(self) -> None:
+    """Refuses spaces that depend on the task."""
+    if not hasattr(self._vector, 'get_attr'):
+      return
+    for what, spec in zip(
+      ('observations', 'actions'), self._user_specs, strict=True
+    ):
+      for space in self._vector.get_attr(f'{what[:-1]}_space'):
+        now = spaces.to_spec(space, what[:-1])
+        looping.check_same_spec(self._vector, what, now, spec)
 
   def _checked(self, observation: Any) -> Any:
     return checking.observation(
@@ -247,8 +275,8 @@ class GymnasiumVectorBatch(looping.UserBatch):
         columns[name] = np.where(has, value, np.nan).astype(np.float32)
       elif name == looping.SUCCESS:
         raise ValueError(
-          f'{self._vector!r}: its info[{name!r}] is {value!r:.60}, need one '
-          'number for each environment.'
+          f'{self._vector!r}: its info[{name!r}] is {looping.brief(value)}, '
+          'need one number for each environment.'
         )
     return columns
 
