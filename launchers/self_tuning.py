@@ -21,7 +21,8 @@ Writes into the output directory
 * `GAME/ARM/seed_N.json`: a run, with its curve. What is there is not made
   again, and what was ended goes on;
 * `GAME.csv`: a row per arm; scores are mean returns of the last tenth of
-  training, of Snake of whole episodes by the policy's mode;
+  training, of Snake of whole episodes by the policy's mode; `training_mean` is
+  that of all training;
 * `GAME.png`;
 * `GAME_meta_gradients.csv` and `GAME_speed.csv` with those `--measure`s.
 """

@@ -71,7 +71,13 @@ def make_torso(
         ' torso of your own.'
       )
     return nature if min(height, width) >= _SMALLEST_NATURE else minatar
-  observations.check_spec(observation_spec)
+  for leaf in jax.tree_util.tree_leaves(observation_spec):
+    if len(leaf.shape) > 1:
+      raise ValueError(
+        f'observation_spec has an array of shape {tuple(leaf.shape)}, but there'
+        ' are torsos for one image, [H, W, C], and for vectors, scalars and'
+        ' discrete values. Flatten it, or pass a torso of your own.'
+      )
 
   def mlp(observation):
     x = observations.flatten(observation, observation_spec)

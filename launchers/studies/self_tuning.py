@@ -168,6 +168,9 @@ def _row(arm: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     'score_iqm': middle,
     'score_iqm_low': low,
     'score_iqm_high': high,
+    'training_mean': np.mean(
+      [np.nanmean(np.array(run['curve']['return'], float)) for run in runs]
+    ),
     'minutes': np.mean([run['seconds'] for run in runs]) / 60,
   }
   for name in ('discount', 'lambda_', 'value_cost', 'entropy_cost'):

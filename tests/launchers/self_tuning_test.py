@@ -68,6 +68,12 @@ class TestRuns:
     assert [row['arm'] for row in rows] == ['a2c', 'mgrl_k1']
     assert rows[0]['num_seeds'] == '2'
     assert float(rows[0]['final_discount']) == pytest.approx(0.99)
+    curves = [
+      json.loads((tmp_path / f'small/mgrl_k1/seed_{i}.json').read_text())
+      for i in range(2)
+    ]
+    expected = np.mean([run['curve']['return'] for run in curves])
+    assert float(rows[1]['training_mean']) == pytest.approx(expected, rel=1e-4)
     assert not list(tmp_path.rglob('partial*'))
     before = {
       x: x.stat().st_mtime_ns for x in (tmp_path / 'small').rglob('*.json')
