@@ -141,7 +141,7 @@ class Run:
     while not happened():
       if self.process.poll() is not None:
         return False
-      time.sleep(0.002)
+      time.sleep(0.01)
     return self.process.poll() is None
 
   def end(self) -> int:

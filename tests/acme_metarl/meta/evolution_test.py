@@ -102,12 +102,12 @@ def test_both_of_a_pair_play_the_same_task():
     settings, ENVIRONMENT, policy, learner, False, devices
   )
   params = learner.init(jax.random.PRNGKey(0), jnp.zeros(2)).params
-  trials = jax.jit(sampler.sample_perturbed, static_argnums=2)(
+  stages = jax.jit(sampler.sample_perturbed, static_argnums=2)(
     params, jax.random.PRNGKey(1), 16
-  )
-  first = trials.observation[:, 0, :, 0]  # [G, B, 2] start states.
+  ).stages
+  first = stages.observation[:, 0, :, 0]  # [G, B, 2] start states.
   np.testing.assert_array_equal(first[::2], first[1::2])
-  assert np.max(np.abs(trials.action[::2] - trials.action[1::2])) > 1e-3
+  assert np.max(np.abs(stages.action[::2] - stages.action[1::2])) > 1e-3
 
 
 def test_learns_on_a_device():

@@ -99,7 +99,7 @@ class Program:
       result = condition()
       if result:
         return result
-      time.sleep(0.02)
+      time.sleep(0.1)  # Reading tables takes processor time, too.
     raise AssertionError(f'no {what}: {self.output}')
 
   def rows(self, table='learner.csv'):
