@@ -38,6 +38,8 @@ class Config(study.Seeded):
     max_minutes: the run is saved and ended after so many.
     num_inner_steps: updates that the meta-gradient goes through; 0 for A2C.
     evaluator: of the policy loss, see `acme_metarl.self_tuning`.
+    order: of an evaluator that has one.
+    causal_lambda: of an evaluator that has one.
     critic: shared, conditioned or outer.
     num_rollouts: rollouts in a batch.
     horizon: steps of a rollout.
@@ -53,6 +55,8 @@ class Config(study.Seeded):
   max_minutes: float = math.inf
   num_inner_steps: int = 1
   evaluator: str = 'log_likelihood'
+  order: int | None = None
+  causal_lambda: float | None = None
   critic: str = 'outer'
   num_rollouts: int = 16
   horizon: int = 20
@@ -71,12 +75,16 @@ class Config(study.Seeded):
   def agent(self) -> agent_config.SelfTuningAgentConfig:
     """The agent, with the settings of Liu et al. (2022)."""
     base = self_tuning.SelfTuningConfig()
+    options = {'order': self.order, 'causal_lambda': self.causal_lambda}
     return agent_config.SelfTuningAgentConfig(
       dataclasses.replace(
         base,
         tuned=base.tuned if self.num_inner_steps else (),
         num_inner_steps=max(1, self.num_inner_steps),
         evaluator=self.evaluator,
+        evaluator_options={
+          name: x for name, x in options.items() if x is not None
+        },
         critic=self.critic,
         num_rollouts=self.num_rollouts,
         horizon=self.horizon,

@@ -27,6 +27,8 @@ def test_the_agent_is_that_of_the_study():
   assert algorithm.num_inner_steps == 3
   assert algorithm.num_rollouts * algorithm.horizon == 320
   assert atari_study.Config(num_inner_steps=0).agent.algorithm.tuned == ()
+  second = atari_study.Config(evaluator='taylor_expansion', order=2).agent
+  assert second.algorithm.evaluator_options == {'order': 2}
 
 
 class _Game(dm_env.Environment):
@@ -85,6 +87,7 @@ def test_mistakes_are_a_sentence(call_main, tmp_path):
     '--num_frames=0': 'num_frames is 0',
     '--evaluator=dice': "evaluator is 'dice'; choose from",
     '--critic=inner': "critic is 'inner'; choose from",
+    '--order=2': "evaluator_options has ['order']",
   }.items():
     with pytest.raises(SystemExit) as error:
       call_main('self_tuning_atari', flag, f'--logdir={tmp_path}')
