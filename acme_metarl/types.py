@@ -155,8 +155,11 @@ def check_environment(environment: Any, instead: str) -> None:
   """
   missing = [
     name
-    for name in ('sample_task', 'reset', 'step', 'action_spec')
-    if not hasattr(environment, name)
+    for name in (
+      *('sample_task', 'reset', 'step'),
+      *('observation_spec', 'action_spec'),
+    )
+    if not callable(getattr(environment, name, None))
   ]
   if missing:
     raise ValueError(

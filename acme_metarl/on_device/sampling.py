@@ -252,23 +252,43 @@ class TrialSampler:
     return jax.vmap(self.environment.info)(states)
 
 
+def check_specs(environment: types.Environment) -> None:
+  """Refuses specs that do not say what a policy would see and do.
+
+  Raises:
+    ValueError: naming the environment.
+  """
+  for what in ('observation_spec', 'action_spec'):
+    leaves = jax.tree_util.tree_leaves(getattr(environment, what)())
+    for spec in leaves or [None]:
+      if not (hasattr(spec, 'shape') and hasattr(spec, 'dtype')):
+        raise ValueError(
+          f'environment {environment!r}: its {what} has {spec!r}, need a'
+          ' dm_env.specs.Array.'
+        )
+
+
 def _check_parts(environment: types.Environment, policy: types.Policy) -> None:
   """Refuses what cannot be scanned or stored, before anything is computed."""
   key = jax.random.PRNGKey(0)
 
+  name = f'environment {environment!r}'
+  spec = environment.observation_spec()
+
   def reset(key):
-    return environment.reset(key, environment.sample_task(key))
+    state, first = environment.reset(key, environment.sample_task(key))
+    return state, _checked(first, f'{name}: its reset', spec)
 
   def step(key, state, observation):
     params = policy.init(key, observation)
     memory = policies.initial_state(policy)
     distribution, memory = policies.act(policy, params, observation, memory)
-    return memory, environment.step(state, distribution.sample(seed=key))
+    state, new = environment.step(state, distribution.sample(seed=key))
+    return memory, (state, _checked(new, f'{name}: its step', spec))
 
   state, first = jax.eval_shape(reset, key)
   policies.check_storable(policy, first.observation, environment.action_spec())
   memory, (new_state, new) = jax.eval_shape(step, key, state, first.observation)
-  name = f'environment {environment!r}'
   _check_same(f'{name}: the state', state, new_state, 'reset')
   _check_same(
     f'{name}: the observation', first.observation, new.observation, 'reset'
@@ -277,6 +297,31 @@ def _check_parts(environment: types.Environment, policy: types.Policy) -> None:
   _check_same('policy: the memory', initial, memory, 'initial_state')
   if hasattr(environment, 'info'):
     _check_info(jax.eval_shape(environment.info, state), name)
+
+
+def _checked(time_step, name, spec) -> types.TimeStep:
+  """Returns it, if it is one, and as the specs say."""
+  if not all(hasattr(time_step, x) for x in types.TimeStep._fields):
+    raise ValueError(
+      f'{name} returned a {type(time_step).__name__} beside the state, need an'
+      ' acme_metarl.types.TimeStep of observation, reward and discount.'
+    )
+  shown, declared = (
+    [tuple(getattr(x, 'shape', ())) for x in jax.tree_util.tree_leaves(tree)]
+    for tree in (time_step.observation, spec)
+  )
+  if shown != declared:
+    raise ValueError(
+      f'{name} shows observations of shapes {shown}, but the observation_spec'
+      f' says {declared}.'
+    )
+  for what in ('reward', 'discount'):
+    if jnp.ndim(getattr(time_step, what)):
+      raise ValueError(
+        f'{name} gave a {what} of shape {jnp.shape(getattr(time_step, what))},'
+        ' need one number.'
+      )
+  return time_step
 
 
 def _check_info(info, name) -> None:

@@ -291,6 +291,7 @@ def make_trainer(
       one kind, or the settings do not fit together.
   """
   types.check_environment(environment, 'launchers.train')
+  trial_sampling.check_specs(environment)
   if eval_every is None:
     eval_every = config.num_iterations
   if eval_every < 1 or config.num_iterations % eval_every:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from absl import logging
 import jax
 from jax import lax
 import jax.numpy as jnp
@@ -83,11 +84,13 @@ class Trainer:
       'devices': devices if len(configs) == 1 else devices[:1],
     }
 
+    self._trained = make_environment(config)
+    self._has_told_divergence = False
     evaluated = make_environment(config, 'evaluation')
     self._evaluated = evaluated
     trainer, evaluator = (
       on_device.make_trainer(config.algorithm, environment, **shared)
-      for environment in (make_environment(config), evaluated)
+      for environment in (self._trained, evaluated)
     )
     self._states = jax.tree_util.tree_map(
       lambda *x: jnp.stack(x),
@@ -149,7 +152,9 @@ class Trainer:
     rows = []
     for values in zip(*metrics.values(), strict=True):
       row = dict(zip(metrics, (x.item() for x in values), strict=True))
-      self._environment_steps[member] += round(row.pop('num_steps'))
+      num_steps = round(row.pop('num_steps'))
+      self.tell_divergence(num_steps, round(row['num_diverged']))
+      self._environment_steps[member] += num_steps
       rows.append(
         {
           'iteration': self.iteration + len(rows) + 1,
@@ -158,6 +163,24 @@ class Trainer:
         }
       )
     return rows
+
+  def tell_divergence(self, num_steps: int, num_diverged: int) -> None:
+    """Says once that rollouts diverged; refuses where nothing else happens."""
+    if not num_steps:
+      raise ValueError(
+        f'environment: no rollout of {self._trained!r} took a single step; what'
+        ' its reset and its first step show must be finite, and so must the'
+        ' actions of the policy.'
+      )
+    if num_diverged and not self._has_told_divergence:
+      logging.warning(
+        '%r: %d rollouts of an iteration were ended, because they diverged or'
+        ' the policy acted non-finitely; make it end them itself (discount 0),'
+        ' or stay finite. num_diverged counts them, this is logged once.',
+        self._trained,
+        num_diverged,
+      )
+      self._has_told_divergence = True
 
   def evaluate(self) -> list[played.Played]:
     """Plays on tasks drawn anew; a mean return stands for a task's rollouts."""

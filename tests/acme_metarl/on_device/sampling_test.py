@@ -279,3 +279,38 @@ def test_reports_that_are_no_numbers_are_refused(info, message):
   object.__setattr__(environment, 'info', lambda state: info)
   with pytest.raises(ValueError, match=f'environment _Line.*{message}'):
     on_device.make_trainer(_config(), environment)
+
+
+def _with(**methods):
+  environment = _Line()
+  for name, method in methods.items():
+    object.__setattr__(environment, name, method)
+  return environment
+
+
+_ONE = jnp.ones((), jnp.float32)
+
+
+@pytest.mark.parametrize(
+  ('environment', 'message'),
+  [
+    (
+      _with(observation_spec=lambda: specs.Array((3,), np.float32)),
+      r'its reset shows observations of shapes \[\(2,\)\], but .* \[\(3,\)\]',
+    ),
+    (
+      _with(step=lambda s, a: (s, types.TimeStep(jnp.ones(2), a, _ONE))),
+      r'its step gave a reward of shape \(1,\), need one number',
+    ),
+    (
+      _with(step=lambda s, a: (s, (jnp.ones(2), _ONE, _ONE))),
+      'its step returned a tuple beside the state, need an .*TimeStep',
+    ),
+    (_with(observation_spec=lambda: (2,)), 'its observation_spec has 2, need'),
+    (_with(action_spec=lambda: None), 'its action_spec has None, need a dm_e'),
+    (_with(sample_task=None), 'cannot run on a device: it has no sample_task'),
+  ],
+)
+def test_environments_that_are_not_as_they_say(environment, message):
+  with pytest.raises(ValueError, match=f'environment _Line.*{message}'):
+    on_device.make_trainer(_config(), environment)

@@ -1,5 +1,7 @@
 """What a trainer on a device writes of what environments report."""
 
+import dataclasses
+
 from dm_env import specs
 import jax
 import jax.numpy as jnp
@@ -119,3 +121,35 @@ def test_event_files_have_them_too(directory, read_events):
   assert ('learner/success_ever_1', 1) in found
   assert ('evaluation/success_ever_0', 0) in found
   assert found['evaluation/right/success_mean_1', 1] == 1
+
+
+class _Broken(_Doors):
+  """Shows nothing finite."""
+
+  def __repr__(self):
+    return 'Broken()'
+
+  def reset(self, key, task):
+    state, first = super().reset(key, task)
+    return state, first._replace(observation=jnp.full(1, jnp.nan))
+
+
+def test_what_is_not_finite_is_told(caplog):
+  trainer = device_trainer.Trainer(
+    [dataclasses.replace(_CONFIG, environment=_Broken)],
+    jax.local_devices()[:1],
+  )
+  for num_diverged in (0, 2, 3):
+    trainer.tell_divergence(num_steps=5, num_diverged=num_diverged)
+  (told,) = (x for x in caplog.messages if 'Broken()' in x)
+  assert 'Broken(): 2 rollouts of an iteration were ended' in told
+  with pytest.raises(ValueError, match=r'no rollout of Broken\(\) took a sing'):
+    trainer.advance(1)
+
+
+def test_mistakes_are_refused_before_anything_is_written():
+  device_trainer.check(
+    dataclasses.replace(_CONFIG, algorithm=presets.make('es_maml'))
+  )
+  with pytest.raises(ValueError, match='reuse: on a device every trial'):
+    device_trainer.check(dataclasses.replace(_CONFIG, agent={'reuse': 2}))
