@@ -35,8 +35,10 @@ from acme_metarl.launchers.runs import (
   tables,
 )
 from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.launchers.runs import flags as run_flags
 
 _SIZES = ('num_tasks', 'num_rollouts', 'num_inner_steps')
+_OPTIONS = 'evaluation_environment_options'
 _REFERENCES = ('environment', 'evaluation_environment', 'network')
 
 
@@ -99,6 +101,13 @@ def define(values: flags.FlagValues) -> None:
     'evaluation_environment',
     None,
     'Plays there, in place of the environment of the run.',
+    **here,
+  )
+  flags.DEFINE_string(
+    _OPTIONS,
+    None,
+    'Its options, as a JSON object, in place of those that the evaluations of'
+    ' the run had; such as \'{"split": "train"}\'.',
     **here,
   )
   flags.DEFINE_string(
@@ -251,19 +260,21 @@ def _config(
       raise ValueError(
         f'{name}: the run has {has.get(name)}, not {text}; leave it out.'
       )
+  changes = {}
   other = texts['evaluation_environment']
-  if other is not None:
-    config = dataclasses.replace(
-      config, evaluation_environment=given.get(other, other)
-    )
-  return config
+  if other is not None and other != has['evaluation_environment']:
+    changes['evaluation_environment'] = given.get(other, other)
+    changes[_OPTIONS] = {}  # Those of the run are another environment's.
+  if values[_OPTIONS].value is not None:
+    changes[_OPTIONS] = run_flags.options(_OPTIONS, values[_OPTIONS].value)
+  return dataclasses.replace(config, **changes)
 
 
 def _resized(
   config: run_config.RunConfig, values: flags.FlagValues
 ) -> run_config.RunConfig:
   """The configuration with the sizes that the flags ask for."""
-  sizes = {
+  sizes: dict[str, Any] = {
     name: values[name].value
     for name in _SIZES
     if values[name].value is not None
@@ -275,8 +286,11 @@ def _resized(
       'may collapse.',
       file=sys.stderr,
     )
-  # Nothing is stored, so what replay needs does not matter.
+  # Nothing is stored or learned, so what replay and the meta-update need does
+  # not matter.
   agent = {'actor_backend': config.agent['actor_backend']}
+  if config.algorithm.meta_gradient == 'evolution_strategies':
+    sizes['meta_gradient'] = 'full'  # The agent has no other.
   return dataclasses.replace(config, agent=agent).replace_algorithm(**sizes)
 
 

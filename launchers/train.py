@@ -42,6 +42,7 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> bool:
   """
 
   def check(config):
+    _ = config.agent_config
     host_devices.set_up(values['num_devices'].value, config.algorithm.num_tasks)
     host_devices.local()
     config.make_policy(environments.batch(config.make_environment()))

@@ -91,7 +91,9 @@ class RunConfig:
         'and action_spec that returns a types.Policy.'
       )
     object.__setattr__(self, 'agent', _agent_fields(self.agent))
-    _ = self.agent_config  # Refuses what does not fit together.
+    # Actors do not perturb parameters; a trainer on a device does.
+    if self.algorithm.meta_gradient != 'evolution_strategies':
+      _ = self.agent_config  # Refuses what does not fit together.
     if not isinstance(self.preset, str):
       raise ValueError(f'preset: got {self.preset!r}, need a name.')
     if not isinstance(self.bootstrap_on_timeout, bool):

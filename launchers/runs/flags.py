@@ -220,7 +220,7 @@ def config_from_flags(
     agent={name: values[name].value for name in _AGENT_FLAGS}
     | config_flags.parse(for_agent, maml.MAMLConfig),
     **{name: values[name].value for name in _PLAIN_RUN_FLAGS},
-    **{name: _options(name, values[name].value) for name in _OPTION_FLAGS},
+    **{name: options(name, values[name].value) for name in _OPTION_FLAGS},
     **{
       name: given.get(values[name].value, values[name].value)
       for name in _REFERENCE_FLAGS
@@ -248,14 +248,19 @@ def _algorithm(
   return presets.make(preset, **fields)
 
 
-def _options(name: str, text: str) -> dict[str, Any]:
+def options(name: str, text: str) -> dict[str, Any]:
+  """What a flag's JSON says.
+
+  Raises:
+    ValueError: if it is none, or no object.
+  """
   try:
-    options = json.loads(text)
+    found = json.loads(text)
   except json.JSONDecodeError as error:
     raise ValueError(f'{name}: {text!r} is no JSON ({error}).') from error
-  if not isinstance(options, dict):
+  if not isinstance(found, dict):
     raise ValueError(f'{name}: got {text!r}, need a JSON object.')
-  return options
+  return found
 
 
 def _changed(

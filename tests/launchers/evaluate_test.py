@@ -1,6 +1,8 @@
+import dataclasses
 import json
 import shutil
 
+from absl import flags
 import jax
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ import pytest
 import acme_metarl
 from acme_metarl import presets
 from acme_metarl.agents import maml
+from acme_metarl.launchers import evaluate
 from acme_metarl.launchers.runs import agent_trainer, checkpointing, evaluation
 from acme_metarl.launchers.runs import config as run_config
 from acme_metarl.launchers.runs.played import Played
@@ -55,6 +58,51 @@ def evaluator(run):
     evaluation.FixedVariables(evaluation.meta_params(config, checkpoint), 1),
     agent_trainer.Keys(config.seed).evaluation,
   )
+
+
+def _configured(directory, *arguments):
+  """What `evaluate` makes of a run and flags."""
+  values = flags.FlagValues()
+  evaluate.define(values)
+  values(['evaluate', *arguments])
+  checkpoint = run_config.find_checkpoint(str(directory))
+  return evaluate._config(checkpoint, values, {})
+
+
+def test_where_it_plays(run):
+  directory, config, _ = run
+  assert _configured(directory) == config
+  options = '--evaluation_environment_options={"momentum": true}'
+  environment = _configured(directory, options).make_environment('evaluation')
+  assert environment.momentum and environment.reward == 'dense'
+  # Options go with the environment that they are of.
+  same = '--evaluation_environment=navigation_2d'
+  other = '--evaluation_environment=iterated_prisoners_dilemma'
+  assert _configured(directory, options, same).evaluation_environment_options
+  config = dataclasses.replace(
+    config, evaluation_environment_options={'momentum': True}
+  )
+  checkpoint = run_config.find_checkpoint(str(directory))
+  checkpoint.metadata['config'] = config.to_dict()
+  values = flags.FlagValues()
+  evaluate.define(values)
+  values(['evaluate', other])
+  found = evaluate._config(checkpoint, values, {})
+  assert found.evaluation_environment == 'iterated_prisoners_dilemma'
+  assert not found.evaluation_environment_options
+  with pytest.raises(ValueError, match=r"options: got '\[1\]', need a JSON"):
+    _configured(directory, '--evaluation_environment_options=[1]')
+
+
+def test_evolution_strategies_are_evaluated_by_the_agent():
+  config = run_config.RunConfig(
+    preset='es_maml', algorithm=presets.make('es_maml')
+  )
+  values = flags.FlagValues()
+  evaluate.define(values)
+  values(['evaluate', '--num_tasks=3'])
+  sized = evaluate._resized(config, values)
+  assert sized.agent_config.algorithm.num_tasks == 3
 
 
 def test_a_checkpoint_plays_as_its_run_did(run, evaluator):
