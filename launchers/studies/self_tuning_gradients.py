@@ -90,18 +90,23 @@ def accuracy(samples: np.ndarray, reference: np.ndarray) -> dict[str, float]:
 
   Returns:
     `correlation`, the mean over estimates of the cosine with the reference;
-    `relative_variance`, the sum of the variances over the squared norm of the
-    reference; and that norm.
+    `correlation_error`, its standard error; `relative_variance`,
+    the sum of the variances over the squared norm of the reference; and that
+    norm.
 
   Example:
     >>> accuracy(np.array([[1.0, 0.0], [3.0, 0.0]]), np.array([2.0, 0.0]))
-    {'correlation': 1.0, 'relative_variance': 0.5, 'norm': 2.0}
+    {'correlation': 1.0, 'correlation_error': 0.0, 'relative_variance': 0.5,
+     'norm': 2.0}
   """
   norm = float(np.linalg.norm(reference))
   norms = np.linalg.norm(samples, axis=1)
   cosines = samples @ reference / (norms * norm)
   return {
     'correlation': round(float(np.mean(cosines)), 4),
+    'correlation_error': round(
+      float(np.std(cosines, ddof=1) / len(cosines) ** 0.5), 4
+    ),
     'relative_variance': round(
       float(np.sum(np.var(samples, axis=0, ddof=1)) / norm**2), 4
     ),
