@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from acme_metarl import types
+from acme_metarl.meta import observations
 
 
 def copies(tree: types.PyTree) -> types.PyTree:
@@ -42,14 +43,14 @@ def observation_spec(tree: Any, who: Any) -> Any:
   """The specs that an environment's observations are held to.
 
   Floating-point ones become float32 and lose their bounds, which many
-  environments do not keep. Integers keep theirs.
+  environments do not keep. Integers keep theirs. Ordered dicts become plain.
 
   Args:
     tree: pytree of `dm_env.specs`.
     who: the environment, for messages.
 
   Returns:
-    The same pytree of specs.
+    A pytree of specs.
 
   Raises:
     ValueError: if it is empty, or a leaf is no spec of real numbers.
@@ -65,7 +66,7 @@ def observation_spec(tree: Any, who: Any) -> Any:
       return spec
     return specs.Array(spec.shape, np.float32, spec.name)
 
-  tree = tree_util.tree_map_with_path(convert, tree)
+  tree = tree_util.tree_map_with_path(convert, observations.plain(tree))
   if not tree_util.tree_leaves(tree):
     raise ValueError(f'{who!r}: its observation has no arrays, need one.')
   return tree

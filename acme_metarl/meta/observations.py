@@ -1,11 +1,41 @@
 """Observations of any kind as one vector, for networks and baselines."""
 
+import collections
 from collections.abc import Sequence
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
+
+
+def plain(tree: Any) -> Any:
+  """Makes ordered dicts plain ones, whose leaves JAX takes by sorted keys.
+
+  Some environments show ordered dicts, and what was stored comes back plain: a
+  policy must see the same vector of both.
+
+  >>> from collections import OrderedDict
+  >>> jax.tree_util.tree_leaves(OrderedDict(velocity=1, height=2))
+  [1, 2]
+  >>> jax.tree_util.tree_leaves(plain(OrderedDict(velocity=1, height=2)))
+  [2, 1]
+
+  Args:
+    tree: an observation, or the specs of one.
+
+  Returns:
+    The same leaves.
+  """
+
+  def is_ordered(x):
+    return isinstance(x, collections.OrderedDict)
+
+  return jax.tree_util.tree_map(
+    lambda x: {k: plain(v) for k, v in x.items()} if is_ordered(x) else x,
+    tree,
+    is_leaf=is_ordered,
+  )
 
 
 def flatten(observation: chex.ArrayTree, spec: Any = None) -> chex.Array:
@@ -34,14 +64,14 @@ def flatten(observation: chex.ArrayTree, spec: Any = None) -> chex.Array:
     ValueError: if the structures differ, one observation has more than one
       axis, or no axis and no spec.
   """
-  leaves = list(map(jnp.asarray, jax.tree_util.tree_leaves(observation)))
+  leaves = list(map(jnp.asarray, _leaves(observation)))
   floats = [x.dtype for x in leaves if jnp.issubdtype(x.dtype, jnp.floating)]
   # Not promoted by JAX, which strict promotion forbids.
   dtype = jnp.result_type(float)
   if floats:
     dtype = max(floats, key=lambda x: jnp.finfo(x).bits)
   if spec is not None:
-    leaf_specs = jax.tree_util.tree_leaves(check_spec(spec))
+    leaf_specs = _leaves(check_spec(spec))
     if len(leaf_specs) != len(leaves):
       raise ValueError(
         f'observation has {len(leaves)} arrays, but observation_spec has'
@@ -84,7 +114,7 @@ def to_vectors(
   Raises:
     ValueError: if `num_values` is not one number a leaf.
   """
-  leaves = list(map(jnp.asarray, jax.tree_util.tree_leaves(observation)))
+  leaves = list(map(jnp.asarray, _leaves(observation)))
   num_values = tuple(num_values) or (None,) * len(leaves)
   if len(num_values) != len(leaves):
     raise ValueError(
@@ -160,10 +190,11 @@ def num_values(spec: Any) -> tuple[int | None, ...]:
   Returns:
     One number a leaf.
   """
-  return tuple(
-    getattr(leaf, 'num_values', None)
-    for leaf in jax.tree_util.tree_leaves(spec)
-  )
+  return tuple(getattr(leaf, 'num_values', None) for leaf in _leaves(spec))
+
+
+def _leaves(tree: Any) -> list[Any]:
+  return jax.tree_util.tree_leaves(plain(tree))
 
 
 def _to_vector(x, spec, dtype) -> chex.Array:

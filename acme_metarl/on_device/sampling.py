@@ -19,7 +19,7 @@ from acme_metarl import config as config_lib
 from acme_metarl import types
 from acme_metarl.evaluators import input_checks
 from acme_metarl.meta import learner as learner_lib
-from acme_metarl.meta import policies, reports, task_batching
+from acme_metarl.meta import observations, policies, reports, task_batching
 
 
 def stage_returns(trials: types.Stage) -> chex.Array:
@@ -307,7 +307,10 @@ def _checked(time_step, name, spec) -> types.TimeStep:
       ' acme_metarl.types.TimeStep of observation, reward and discount.'
     )
   shown, declared = (
-    [tuple(getattr(x, 'shape', ())) for x in jax.tree_util.tree_leaves(tree)]
+    [
+      tuple(getattr(x, 'shape', ()))
+      for x in jax.tree_util.tree_leaves(observations.plain(tree))
+    ]
     for tree in (time_step.observation, spec)
   )
   if shown != declared:

@@ -15,7 +15,7 @@ from acme_metarl import environments, types
 from acme_metarl.launchers.runs import checkpointing, outputs
 from acme_metarl.launchers.runs import config as run_config
 from acme_metarl.meta import learner as learner_lib
-from acme_metarl.meta import policies
+from acme_metarl.meta import observations, policies
 
 _SEED = re.compile(r'seed_(\d+)')
 
@@ -124,7 +124,10 @@ class Trained:
           ' in training.'
         )
 
-    jax.tree_util.tree_map(check, self._specs.observation_spec(), observation)
+    spec = self._specs.observation_spec()
+    jax.tree_util.tree_map(
+      check, observations.plain(spec), observations.plain(observation)
+    )
 
   def stage(
     self,

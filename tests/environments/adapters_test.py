@@ -1,5 +1,7 @@
 """Tests of adapters."""
 
+import collections
+
 from absl.testing import absltest, parameterized
 import dm_env
 from dm_env import specs
@@ -191,6 +193,28 @@ class DmEnvBatchTest(parameterized.TestCase):
     spec.validate(last.observation.observation['position'])
     self.assertEqual(set(trial.tasks), {'x', 'y'})
     self.assertEqual(trial.tasks['x'].shape, (G,))
+
+  def test_ordered_dicts_become_plain(self):
+    """Else JAX takes them in another order than what replay gives back."""
+
+    class Ordered(Counter):
+      def observe(self):
+        return collections.OrderedDict(
+          velocity=np.full(2, self.time), height=np.float64(self.goal)
+        )
+
+      def observation_spec(self):
+        return collections.OrderedDict(
+          velocity=specs.Array((2,), np.float64),
+          height=specs.Array((), np.float64),
+        )
+
+    trial, time_step = _count(Ordered)
+    shown = time_step.observation.observation
+    self.assertIs(type(shown), dict)
+    self.assertIs(type(trial.observation_spec().observation), dict)
+    np.testing.assert_array_equal(shown['height'], [[1] * B, [2] * B])
+    np.testing.assert_array_equal(shown['velocity'], np.ones((G, B, 2)))
 
   def test_closing_a_trial_closes_their_environments(self):
     closed = []
