@@ -30,13 +30,14 @@ def make(task_name: str = 'swingup') -> adapters.DmEnvBatch:
     The environment; its observations are a dict of `position` and `velocity`.
 
   Raises:
-    ImportError: without dm_control.
+    ValueError: without dm_control.
   """
   try:
     from dm_control import suite
   except ImportError as error:
-    raise ImportError(
-      f'dm_control_cartpole needs dm_control: pip install dm_control ({error}).'
+    raise ValueError(
+      'environment: dm_control_cartpole needs the package dm_control, which'
+      f' cannot be imported ({error}); pip install dm_control.'
     ) from error
 
   return adapters.DmEnvBatch(
@@ -47,6 +48,9 @@ def make(task_name: str = 'swingup') -> adapters.DmEnvBatch:
     ),
     set_seed=lambda environment, seed: environment.task.random.seed(seed),
     has_finite_tasks=False,
+    render=lambda environment: environment.physics.render(
+      height=240, width=320, camera_id=0
+    ),
   )
 
 

@@ -34,7 +34,7 @@ class ProcessBatch:
   def __init__(
     self, make_batch: Callable[[], looping.LoopBatch], num_processes: int
   ):
-    """Starts the processes.
+    """Makes a `BatchedEnvironment`; the first `reset` starts the processes.
 
     Args:
       make_batch: makes the batch; called here, for its specs and tasks, and
@@ -53,25 +53,15 @@ class ProcessBatch:
         f'make_batch: it returned {self._batch!r}, need a DmEnvBatch or a '
         'GymnasiumBatch.'
       )
-    # Functions defined in a program or in other functions travel by this.
-    import cloudpickle
-
-    context = multiprocessing.get_context('spawn')
-    self._workers = []
-    for _ in range(num_processes):
-      ours, theirs = context.Pipe()
-      process = context.Process(
-        target=_work, args=(theirs, cloudpickle.dumps(make_batch)), daemon=True
-      )
-      process.start()
-      theirs.close()
-      self._workers.append((ours, process))
+    self._make_batch = make_batch
+    self._num_processes = num_processes
+    self._workers: list[Any] = []
     self._batch_shape = None
     self._truncated = None
     self._info = {}
 
   def __repr__(self) -> str:
-    return f'ProcessBatch({self._batch!r}, {len(self._workers)})'
+    return f'ProcessBatch({self._batch!r}, {self._num_processes})'
 
   @property
   def has_finite_tasks(self) -> bool:
@@ -106,9 +96,10 @@ class ProcessBatch:
     self, tasks: types.PyTree, num_rollouts: int, rng: np.random.Generator
   ) -> Any:
     each, seeds, self._batch_shape = looping.rollouts(tasks, num_rollouts, rng)
+    self._start()
     self._slices = [
       slice(part[0], part[-1] + 1)
-      for part in np.array_split(np.arange(len(each)), len(self._workers))
+      for part in np.array_split(np.arange(len(each)), self._num_processes)
       if len(part)
     ]
     answers = self._ask(
@@ -164,6 +155,25 @@ class ProcessBatch:
       pipe.close()
     self._workers = []
     self._batch.close()
+
+  def _start(self) -> None:
+    """Starts the processes, unless they run: who only asks needs none."""
+    if self._workers:
+      return
+    # Functions defined in a program or in other functions travel by this.
+    import cloudpickle
+
+    context = multiprocessing.get_context('spawn')
+    for _ in range(self._num_processes):
+      ours, theirs = context.Pipe()
+      process = context.Process(
+        target=_work,
+        args=(theirs, cloudpickle.dumps(self._make_batch)),
+        daemon=True,
+      )
+      process.start()
+      theirs.close()
+      self._workers.append((ours, process))
 
   def _ask(self, questions: list[tuple[str, tuple]]) -> list[Any]:
     """Sends each process its question, then waits for all answers."""

@@ -141,6 +141,8 @@ def run(values: flags.FlagValues, overrides: Mapping[str, str]) -> bool:
   def check(config):
     options = _options(values, config.algorithm.num_tasks, actor_device)
     config.agent_config.queue_size(options.tasks_per_actor)
+    for stream in ('train', 'evaluation'):
+      config.make_environment(stream)
 
   with run_flags.planned(
     'train_distributed', config, overrides, values, check=check

@@ -225,7 +225,12 @@ class RunConfig:
         raise ValueError(
           f'{flag}_options: {_name(made)} does not take {options} ({error}).'
         ) from error
-      environment = made(**options)
+      try:
+        environment = made(**options)
+      except ValueError as error:
+        raise ValueError(
+          f'{flag}: {_name(made)} refuses {options or "no options"}: {error}'
+        ) from error
     for parts in (_HOST_PARTS, _DEVICE_PARTS):
       if all(callable(getattr(environment, part, None)) for part in parts):
         break

@@ -1,5 +1,6 @@
 """Tests of processes: the numbers of the batch alone."""
 
+import multiprocessing
 import os
 
 import dm_env
@@ -80,7 +81,10 @@ def test_equals_the_batch_alone(num_processes):
   expected = _play(alone)
   batch = environments.ProcessBatch(_make(), num_processes)
   assert not batch.has_finite_tasks
+  # Who only looks at an environment starts none.
+  assert not multiprocessing.active_children()
   rows = _play(batch)
+  assert len(multiprocessing.active_children()) == num_processes
   # Of either process.
   np.testing.assert_array_equal(
     batch.render([5, 0, 2]), alone.render([5, 0, 2])
