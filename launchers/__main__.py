@@ -13,6 +13,8 @@ import pathlib
 import runpy
 import sys
 
+from acme_metarl.launchers.runs import outputs
+
 _PACKAGE = 'acme_metarl.launchers'
 # Beginnings of names, by what they are for; a name is in the first that fits.
 _GROUPS = {
@@ -55,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> None:
   """
   arguments = list(sys.argv[1:] if argv is None else argv)
   if not arguments or arguments[0] in ('-h', '--help', '-help', 'help'):
-    print(listing())
+    outputs.show(listing())
     return
   name, *rest = arguments
   if name not in commands():

@@ -86,7 +86,7 @@ def main(
     rest, overrides = config_flags.split([launcher, *arguments])
     _, *positional = values(rest)
     if values['help'].value:
-      print(f'{doc.strip()}\n\nFlags:\n{text}')
+      outputs.show(f'{doc.strip()}\n\nFlags:\n{text}')
       sys.exit(0)
     if positional:
       raise ValueError(

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import pathlib
+import sys
 import tempfile
 from typing import Any
 
@@ -27,6 +28,15 @@ def writing():
     yield
   except OSError as error:
     raise CannotWriteError(*error.args) from error
+
+
+def show(text: str) -> None:
+  """Prints it all; a reader that has seen enough (`| head`) is no failure."""
+  try:
+    print(text, flush=True)
+  except BrokenPipeError:
+    # Else Python flushes once more when it ends, and complains.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def writable_directory(path: str | os.PathLike[str]) -> pathlib.Path:

@@ -1,8 +1,10 @@
 """`acme-metarl COMMAND`: the list, one name per thing, papers to cite."""
 
 import importlib
+import os
 import pathlib
 import re
+import subprocess
 import sys
 
 import pytest
@@ -85,3 +87,15 @@ def test_papers_of_a_preset(capsys):
 def test_every_preset_has_papers_of_its_own(name):
   assert name in citations._OF_PRESETS
   assert set(citations._OF_PRESETS[name]) <= set(citations.PAPERS)
+
+
+@pytest.mark.parametrize('arguments', [[], ['cite', '--help']])
+def test_a_reader_may_have_seen_enough(arguments):
+  reading, writing = os.pipe()
+  os.close(reading)
+  command = [sys.executable, '-m', 'acme_metarl.launchers', *arguments]
+  try:
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE)
+  finally:
+    os.close(writing)
+  assert (done.returncode, done.stderr) == (0, b'')
