@@ -300,11 +300,7 @@ def trial_accuracy(
   Returns:
     Accuracies `[E]`.
   """
-  problem_key, data_key = jax.random.split(trial_key)
-  problem = sample_problem(problem_key, setting)
-  bits = jax.lax.bitcast_convert_type(jnp.float32(epsilon), jnp.uint32)
-  data_key = jax.random.fold_in(data_key, bits)
-  data_key = jax.random.fold_in(data_key, num_trajectories)
+  problem, data_key = start_trial(trial_key, epsilon, num_trajectories, setting)
   logits = target_logits(problem, epsilon)
   estimates = estimate(
     data_key, problem, logits, num_trajectories, setting.horizon, estimators
@@ -315,6 +311,22 @@ def trial_accuracy(
       estimates.gradient, tabular.value_gradient(problem.mdp, logits)
     ),
     correlations(estimates.hessian, tabular.value_hessian(problem.mdp, logits)),
+  )
+
+
+def start_trial(
+  trial_key: chex.PRNGKey,
+  epsilon: chex.Numeric,
+  num_trajectories: chex.Numeric,
+  setting: Setting,
+) -> tuple[Problem, chex.PRNGKey]:
+  """Returns a trial's problem, and the key of its trajectories at a point."""
+  problem_key, data_key = jax.random.split(trial_key)
+  bits = jax.lax.bitcast_convert_type(jnp.float32(epsilon), jnp.uint32)
+  data_key = jax.random.fold_in(data_key, bits)
+  return (
+    sample_problem(problem_key, setting),
+    jax.random.fold_in(data_key, num_trajectories),
   )
 
 

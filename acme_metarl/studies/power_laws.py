@@ -95,29 +95,65 @@ def fit_mean(
     The law; NaN where fewer than two positions or no positive mean is given.
   """
   x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
-  if len(set(x)) < 2 or not np.all(y.mean(0) > 0):
-    return PowerLaw(*(math.nan,) * len(PowerLaw._fields))
-  exponent, offset, _ = _line(np.log(x), np.log(y.mean(0)))
+  index = resamples(len(y), num_resamples, seed)
+  (law,) = fit_product(x[:, np.newaxis], y.mean(0), y[index].mean(1))
+  return law
+
+
+def resamples(num_problems: int, num_resamples: int, seed: int) -> np.ndarray:
+  """Indices `[R, M]` of a bootstrap over M problems."""
   rng = np.random.default_rng(seed)
-  index = rng.integers(0, len(y), (num_resamples, len(y)))
-  means = y[index].mean(1)
-  means = means[(means > 0).all(-1)]
-  exponents, *_ = _line(np.log(x), np.log(means))
-  low, high = np.quantile(exponents, (0.025, 0.975))
-  return PowerLaw(
-    float(exponent),
-    float(exponents.std()),
-    float(low),
-    float(high),
-    float(np.exp(offset)),
+  return rng.integers(0, num_problems, (num_resamples, num_problems))
+
+
+def fit_product(
+  x: np.ndarray, y: np.ndarray, resampled: np.ndarray
+) -> tuple[PowerLaw, ...]:
+  """Fits y = coefficient · Π_d x_d^exponent_d by least squares in logarithms.
+
+  Args:
+    x: `[P, D]` positive positions.
+    y: `[P]` values.
+    resampled: `[R, P]` the values of R resamples, whose exponents' quantiles
+      are the 95 % intervals. Those that are not positive somewhere have no
+      logarithm and are left out.
+
+  Returns:
+    D laws of one coefficient; NaN where positions do not tell exponents apart
+    or a value is not positive.
+
+  Example:
+    >>> x = np.array([[1.0, 1.0], [2.0, 1.0], [2.0, 3.0]])
+    >>> y = 5.0 * x[:, 0] ** 2 / x[:, 1]
+    >>> [round(law.exponent, 6) for law in fit_product(x, y, y[np.newaxis])]
+    [2.0, -1.0]
+  """
+  x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
+  design = np.column_stack([np.log(x), np.ones(len(x))])
+  if np.linalg.matrix_rank(design) < design.shape[1] or not np.all(y > 0):
+    return (PowerLaw(*(math.nan,) * len(PowerLaw._fields)),) * x.shape[1]
+  solve = np.linalg.pinv(design)
+  *exponents, offset = solve @ np.log(y)
+  resampled = np.asarray(resampled, np.float64)
+  resampled = resampled[(resampled > 0).all(-1)]
+  drawn = np.log(resampled) @ solve.T  # [R, D + 1]
+  low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
+  return tuple(
+    PowerLaw(
+      float(exponent),
+      float(drawn[:, i].std()),
+      float(low[i]),
+      float(high[i]),
+      float(np.exp(offset)),
+    )
+    for i, exponent in enumerate(exponents)
   )
 
 
-def _line(x, y, weights=None):
-  """Slopes, heights at x = 0 and the spread of x `[P]`, of y `[..., P]`."""
-  weights = np.ones_like(x) if weights is None else weights
+def _line(x, y, weights):
+  """Slope, height at x = 0 and the spread of x `[P]`, of y `[P]`."""
   centre = np.average(x, weights=weights)
   spread = np.sum(weights * (x - centre) ** 2)
-  slope = np.sum(weights * (x - centre) * y, axis=-1) / spread
-  height = np.average(y, axis=-1, weights=np.broadcast_to(weights, y.shape))
+  slope = np.sum(weights * (x - centre) * y) / spread
+  height = np.average(y, weights=weights)
   return slope, height - slope * centre, spread

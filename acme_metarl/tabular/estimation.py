@@ -104,7 +104,7 @@ def estimate_derivatives(
   hessian = _sum_by(pair, hessian * weights[:, None, None, None], table_size**2)
   return Derivatives(
     weights @ value,
-    *_chain_rule(
+    *chain_rule(
       jax.nn.softmax(logits),
       gradient.reshape(-1, *logits.shape),
       hessian.reshape(-1, *logits.shape, *logits.shape),
@@ -129,10 +129,19 @@ def _sum_by(index: chex.Array, terms: chex.Array, size: int) -> chex.Array:
   return jax.ops.segment_sum(terms, index.reshape(-1), size).T
 
 
-def _chain_rule(
+def chain_rule(
   policy: chex.Array, gradient: chex.Array, hessian: chex.Array
 ) -> tuple[chex.Array, chex.Array]:
-  """From derivatives by log pi, `[E, X, A, ...]`, to those by the logits."""
+  """From derivatives by log pi to those by the logits.
+
+  Args:
+    policy: pi, `[X, A]`.
+    gradient: `[E, X, A]` by log pi(a|x), entries taken for independent.
+    hessian: `[E, X, A, X, A]` likewise.
+
+  Returns:
+    Gradient and Hessian by the logits, of the same shapes.
+  """
   identity = jnp.eye(policy.shape[1], dtype=policy.dtype)
   # [X, A, A]: of log pi(a|x) by theta(x, b); all else is zero.
   score = identity - policy[:, None, :]

@@ -96,25 +96,31 @@ def style(name: str, index: int = 0) -> Style:
 
 
 @contextlib.contextmanager
-def panels(num_panels: int, width: float = 3.7, height: float = 3.1):
+def panels(
+  num_panels: int, width: float = 3.7, height: float = 3.1, num_rows: int = 1
+):
   """Yields a figure with panels side by side, `(figure, list of axes)`.
 
   Draw inside of the `with` block, where the style of the project holds.
 
   Args:
-    num_panels: how many.
+    num_panels: how many in a row.
     width: of a panel, in inches.
     height: of the panels, in inches.
+    num_rows: rows of panels; axes come row by row.
   """
   import matplotlib
   from matplotlib import figure as figure_lib
 
   with matplotlib.rc_context(_RC):
     figure = figure_lib.Figure(
-      figsize=(width * num_panels, height), layout='constrained'
+      figsize=(width * num_panels, height * num_rows), layout='constrained'
     )
     figure.get_layout_engine().set(w_pad=0.08, h_pad=0.06)
-    yield figure, list(figure.subplots(1, num_panels, squeeze=False)[0])
+    yield (
+      figure,
+      list(figure.subplots(num_rows, num_panels, squeeze=False).flat),
+    )
 
 
 def curve(

@@ -102,6 +102,14 @@ def write(
   return ['results.json', 'results.csv']
 
 
+def markdown(lines: Sequence[Sequence[str]]) -> str:
+  """Returns a table whose first line is the head."""
+  head, *body = lines
+  return ''.join(
+    f'| {" | ".join(line)} |\n' for line in (head, ['---'] * len(head), *body)
+  )
+
+
 def main(
   name: str,
   doc: str,

@@ -206,6 +206,7 @@ def sum_over_chunks(
   behaviour: chex.Array,
   num_trajectories: chex.Numeric,
   horizon: int,
+  chunk_size: int = CHUNK_SIZE,
 ) -> chex.ArrayTree:
   """Draws N trajectories, a chunk at a time, and sums a function of them.
 
@@ -217,6 +218,8 @@ def sum_over_chunks(
     behaviour: `[X, A]` the policy that draws.
     num_trajectories: N >= 1, may be traced.
     horizon: T.
+    chunk_size: C, trajectories at a time; chunk i is drawn with
+      `jax.random.fold_in(key, i)`.
 
   Returns:
     The sum.
@@ -224,15 +227,15 @@ def sum_over_chunks(
 
   def term(i):
     trajectories = tabular.sample_trajectories(
-      jax.random.fold_in(key, i), mdp, behaviour, CHUNK_SIZE, horizon
+      jax.random.fold_in(key, i), mdp, behaviour, chunk_size, horizon
     )
-    index = i * CHUNK_SIZE + jnp.arange(CHUNK_SIZE)
+    index = i * chunk_size + jnp.arange(chunk_size)
     weights = (index < num_trajectories) / jnp.asarray(
       num_trajectories, mdp.reward.dtype
     )
     return function(trajectories, weights)
 
-  num_chunks = (num_trajectories + CHUNK_SIZE - 1) // CHUNK_SIZE
+  num_chunks = (num_trajectories + chunk_size - 1) // chunk_size
   zeros = jax.tree.map(
     lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(term, 0)
   )
