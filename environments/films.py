@@ -113,7 +113,11 @@ def _caption(frames: np.ndarray, title: str) -> np.ndarray:
   num_frames, _, width, _ = frames.shape
   size = (width / _DOTS_PER_INCH, _CAPTION_HEIGHT / _DOTS_PER_INCH)
   figure = figure_lib.Figure(size, dpi=_DOTS_PER_INCH)
-  figure.text(4 / width, 0.5, title, fontsize=7, verticalalignment='center')
+  # Long ones become smaller; a letter is about half as wide as high.
+  fontsize = min(7, width / (0.72 * max(len(title), 1)))
+  figure.text(
+    4 / width, 0.5, title, fontsize=fontsize, verticalalignment='center'
+  )
   canvas = backend_agg.FigureCanvasAgg(figure)
   canvas.draw()
   line = np.asarray(canvas.buffer_rgba())[..., :3]

@@ -35,10 +35,7 @@ LEARNER: Mapping[str, str] = {
   ),
   '*_last_k': 'The same of the last number of a rollout.',
   '*_mean_k': 'The same of the mean over the steps of a rollout.',
-  'num_diverged': (
-    'Rollouts that diverged or acted non-finitely: with train and'
-    ' train_distributed so far, on a device in this iteration.'
-  ),
+  'num_diverged': 'Rollouts so far that diverged or acted non-finitely.',
   'acting_seconds': 'Seconds of playing the trial.',
   'waiting_seconds': 'Seconds of waiting for trials of actors.',
   'learning_seconds': 'Seconds of the meta-update.',

@@ -85,7 +85,6 @@ class Trainer:
     }
 
     self._trained = make_environment(config)
-    self._has_told_divergence = False
     evaluated = make_environment(config, 'evaluation')
     self._evaluated = evaluated
     trainer, evaluator = (
@@ -97,6 +96,7 @@ class Trainer:
       *[jax.jit(trainer.init)(seeds.key(x.seed)) for x in configs],
     )
     self._environment_steps = [0] * len(configs)
+    self._num_diverged = [0] * len(configs)
     self.iteration = 0
     every = [x for x in (config.eval_every, config.checkpoint_every) if x]
     self._most = min(_MOST, config.num_iterations, *every) or 1
@@ -153,7 +153,8 @@ class Trainer:
     for values in zip(*metrics.values(), strict=True):
       row = dict(zip(metrics, (x.item() for x in values), strict=True))
       num_steps = round(row.pop('num_steps'))
-      self.tell_divergence(num_steps, round(row['num_diverged']))
+      self._count_diverged(member, num_steps, round(row['num_diverged']))
+      row['num_diverged'] = self._num_diverged[member]
       self._environment_steps[member] += num_steps
       rows.append(
         {
@@ -164,7 +165,9 @@ class Trainer:
       )
     return rows
 
-  def tell_divergence(self, num_steps: int, num_diverged: int) -> None:
+  def _count_diverged(
+    self, member: int, num_steps: int, num_diverged: int
+  ) -> None:
     """Says once that rollouts diverged; refuses where nothing else happens."""
     if not num_steps:
       raise ValueError(
@@ -172,7 +175,7 @@ class Trainer:
         ' its reset and its first step show must be finite, and so must the'
         ' actions of the policy.'
       )
-    if num_diverged and not self._has_told_divergence:
+    if num_diverged and not any(self._num_diverged):
       logging.warning(
         '%r: %d rollouts of an iteration were ended, because they diverged or'
         ' the policy acted non-finitely; make it end them itself (discount 0),'
@@ -180,7 +183,7 @@ class Trainer:
         self._trained,
         num_diverged,
       )
-      self._has_told_divergence = True
+    self._num_diverged[member] += num_diverged
 
   def evaluate(self) -> list[played.Played]:
     """Plays on tasks drawn anew; a mean return stands for a task's rollouts."""
@@ -206,7 +209,11 @@ class Trainer:
     return [
       (
         jax.tree_util.tree_map(lambda x, i=i: x[i], states.meta),
-        {'environment_steps': steps, 'key': states.key[i].tolist()},
+        {
+          'environment_steps': steps,
+          'num_diverged': self._num_diverged[i],
+          'key': states.key[i].tolist(),
+        },
       )
       for i, steps in enumerate(self._environment_steps)
     ]
@@ -236,6 +243,8 @@ class Trainer:
         )
       )
       self._environment_steps[i] = checkpoint.get('environment_steps')
+      # Checkpoints of earlier versions did not count them.
+      self._num_diverged[i] = checkpoint.metadata.get('num_diverged', 0)
     self._states = jax.tree_util.tree_map(lambda *x: jnp.stack(x), *states)
     self.iteration = checkpoints[0].get('iteration')
 

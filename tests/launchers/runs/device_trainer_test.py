@@ -124,27 +124,44 @@ def test_event_files_have_them_too(directory, read_events):
 
 
 class _Broken(_Doors):
-  """Shows nothing finite."""
+  """Shows what is not finite after pushes to the right, or at once."""
+
+  at_reset = False
 
   def __repr__(self):
     return 'Broken()'
 
   def reset(self, key, task):
     state, first = super().reset(key, task)
-    return state, first._replace(observation=jnp.full(1, jnp.nan))
+    return state, first._replace(
+      observation=jnp.full(1, jnp.nan if self.at_reset else 1.0)
+    )
+
+  def step(self, state, action):
+    return state, self._show(jnp.where(action[0] > 0, jnp.nan, 1.0))
+
+
+class _BrokenAtOnce(_Broken):
+  at_reset = True
+
+
+def _trainer(environment):
+  return device_trainer.Trainer(
+    [dataclasses.replace(_CONFIG, environment=environment)],
+    jax.local_devices()[:1],
+  )
 
 
 def test_what_is_not_finite_is_told(caplog):
-  trainer = device_trainer.Trainer(
-    [dataclasses.replace(_CONFIG, environment=_Broken)],
-    jax.local_devices()[:1],
-  )
-  for num_diverged in (0, 2, 3):
-    trainer.tell_divergence(num_steps=5, num_diverged=num_diverged)
+  trainer = _trainer(_Broken)
+  counts = [trainer.advance(1)[0][0]['num_diverged'] for _ in range(2)]
+  assert 0 < counts[0] < counts[1]
   (told,) = (x for x in caplog.messages if 'Broken()' in x)
-  assert 'Broken(): 2 rollouts of an iteration were ended' in told
+  assert f'Broken(): {counts[0]} rollouts of an iteration were ended' in told
+  (_, metadata), *_ = trainer.save()
+  assert metadata['num_diverged'] == counts[1]
   with pytest.raises(ValueError, match=r'no rollout of Broken\(\) took a sing'):
-    trainer.advance(1)
+    _trainer(_BrokenAtOnce).advance(1)
 
 
 def test_mistakes_are_refused_before_anything_is_written():
