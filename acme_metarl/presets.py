@@ -25,10 +25,12 @@ _PROMP = dict(
   num_outer_epochs=5,
 )
 
-# Second order, of which as much is left as its noise allows (Loaded DiCE's λ).
+# Second order, of which as much is left as its noise allows (Loaded DiCE's λ):
+# on random MDPs .2 to .3 is the best for means over 20 trajectories, as robots'
+# and ours are by default.
 _CAUSAL = dict(
   evaluator='taylor_expansion',
-  evaluator_options={'order': 2, 'causal_lambda': 'adaptive'},
+  evaluator_options={'order': 2, 'causal_lambda': 0.3},
 )
 
 _PRESETS = {
@@ -54,8 +56,9 @@ _PRESETS = {
     evaluator='taylor_expansion', evaluator_options={'order': 3}, **_PROMP
   ),
   'promp_causal': dict(**_CAUSAL, **_PROMP),
-  # Four times what five steps do to a robot's policy.
-  'recommended': dict(**_CAUSAL, **_PROMP, max_epoch_kl=0.04),
+  # One step of Adam moves a robot's policy by up to .3; the updates that break
+  # one begin above 10.
+  'recommended': dict(**_CAUSAL, **_PROMP, max_epoch_kl=0.5),
   'vpg_maml': dict(
     evaluator='log_likelihood',
     outer_objective='policy_gradient',

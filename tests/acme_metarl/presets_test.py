@@ -47,7 +47,7 @@ ROWS = {
   ),
   'promp_causal': (
     'taylor_expansion',
-    {'order': 2, 'causal_lambda': 'adaptive'},
+    {'order': 2, 'causal_lambda': 0.3},
     'full',
     'clipped_surrogate',
     'adam',
@@ -55,7 +55,7 @@ ROWS = {
   ),
   'recommended': (
     'taylor_expansion',
-    {'order': 2, 'causal_lambda': 'adaptive'},
+    {'order': 2, 'causal_lambda': 0.3},
     'full',
     'clipped_surrogate',
     'adam',

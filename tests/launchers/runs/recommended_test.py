@@ -26,7 +26,7 @@ def test_the_recommended_algorithm_differs_by_environment():
   )
   expected = presets.make('recommended', num_iterations=robot.num_iterations)
   assert robot == expected
-  assert robot.sets_causal_lambda
+  assert robot.evaluator_options == {'order': 2, 'causal_lambda': 0.3}
   assert not robot.uses_trust_region
 
 
