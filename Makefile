@@ -24,12 +24,12 @@ PYTEST := -m pytest -q -n $(WORKERS) --dist worksteal
 # dependencies see as well; the newest see all.
 SMOKE := tests/acme_metarl/*_test.py \
   tests/acme_metarl/evaluators/reductions_test.py \
-  tests/acme_metarl/meta/learner_test.py \
   tests/acme_metarl/meta/task_loss_test.py \
-  tests/acme_metarl/on_device
+  tests/acme_metarl/on_device/sampling_test.py
 
 # Of the rest, what the newest versions see; everything, if they are alone.
-NEWER := tests/agents tests/launchers/runs tests/launchers/comparison \
+NEWER := tests/agents $(wildcard tests/launchers/runs/*trainer_test.py) \
+  tests/launchers/runs/loop_test.py tests/launchers/runs/loading_test.py \
   tests/launchers/mains_test.py tests/launchers/train_test.py \
   tests/launchers/train_on_device_test.py tests/conftest_test.py \
   tests/doctests_test.py tests/readme_test.py tests/docs

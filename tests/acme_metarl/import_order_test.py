@@ -35,19 +35,8 @@ _NEEDS_TENSORFLOW = pytest.mark.skipif(
   [
     'import distrax, rlax, tensorflow, acme, reverb, acme_metarl.agents',
     'import tensorflow, acme_metarl.agents, distrax, rlax, acme, reverb',
-    'import reverb, acme, acme_metarl.agents, rlax, distrax',
     # The hook is in place before TensorFlow is loaded.
     'import acme_metarl.agents, reverb, distrax, rlax',
-    # Each package that needs distrax brings its own hook.
-    'import reverb; from acme_metarl.meta import policies; import distrax',
-    'import reverb; from acme_metarl import presets; presets.names();'
-    'import distrax',
-    'import reverb; from acme_metarl.studies import n_sample_toy;'
-    'import distrax',
-    'import reverb; from acme_metarl.agents import maml; maml.MAMLBuilder;'
-    'import distrax',
-    'import reverb; from acme_metarl.launchers import train; import distrax',
-    'import reverb; from acme_metarl import launchers; import distrax',
   ],
 )
 def test_both_orders_work(imports):
@@ -58,6 +47,29 @@ def test_both_orders_work(imports):
     'assert tf.constant(1).numpy() == 1'
   )
   assert out.strip().endswith('used')
+
+
+@pytest.mark.parametrize(
+  'imports',
+  [
+    'from acme_metarl.meta import policies',
+    'from acme_metarl import presets; presets.names()',
+    'from acme_metarl.studies import n_sample_toy',
+    'from acme_metarl.launchers.runs import device_trainer',
+    pytest.param(
+      'from acme_metarl.agents import maml; maml.MAMLBuilder',
+      marks=_NEEDS_TENSORFLOW,
+    ),
+  ],
+)
+def test_each_package_that_needs_distrax_brings_its_own_hook(imports):
+  out = _run(
+    'import sys\n'
+    f'{imports}\n'
+    "assert 'acme_metarl.import_order' in sys.modules\n"
+    f'import distrax, jax\n{_USE}'
+  )
+  assert out.strip() == 'used'
 
 
 @_NEEDS_TENSORFLOW

@@ -15,6 +15,7 @@ from acme_metarl.launchers.benchmarks import (
 
 _NAME = 'benchmark_on_device'
 _SMALL = (
+  '--algorithm=vpg_maml',
   '--num_tasks=2',
   '--num_rollouts=3',
   '--horizon=4',

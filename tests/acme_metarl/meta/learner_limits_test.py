@@ -46,23 +46,28 @@ GAUSSIAN = policies.gaussian(2, (4,))
 
 
 def _update(name, policy, change=lambda trials: trials, **overrides):
+  return next(_updates(name, policy, [change], **overrides))
+
+
+def _updates(name, policy, changes, **overrides):
+  """One update of the same state for each change of the trials."""
   settings = presets.make(name, num_tasks=4, num_rollouts=10, **overrides)
   learner = learner_lib.make_meta_learner(settings, policy, jax.devices()[:1])
   state = learner.init(jax.random.PRNGKey(0), jnp.zeros(2))
-  trials = change(
-    synthetic.make_trials(
-      jax.random.PRNGKey(1),
-      policy,
-      state.params.policy,
-      observation_size=2,
-      num_tasks=4,
-      num_rollouts=10,
-      horizon=20,
-      store_behaviour_params=policy is not MIXTURE,
-    )
+  trials = synthetic.make_trials(
+    jax.random.PRNGKey(1),
+    policy,
+    state.params.policy,
+    observation_size=2,
+    num_tasks=4,
+    num_rollouts=10,
+    horizon=20,
+    store_behaviour_params=policy is not MIXTURE,
   )
-  new_state, metrics = jax.jit(learner.update)(state, trials)
-  return state, new_state, jax.device_get(metrics)
+  update = jax.jit(learner.update)
+  for change in changes:
+    new_state, metrics = update(state, change(trials))
+    yield state, new_state, jax.device_get(metrics)
 
 
 def test_a_policy_without_kl_trains_where_none_is_needed():
@@ -118,21 +123,20 @@ def _with_equal_rewards(reward):
 
 # Evolution strategies need trials of their own.
 @pytest.mark.parametrize('name', sorted(set(presets.names()) - {'es_maml'}))
-@pytest.mark.parametrize('reward', [0.0, -1.0])
-def test_equal_rewards_teach_exactly_nothing(name, reward):
+def test_equal_rewards_teach_exactly_nothing(name):
   """With reward −1 and discount 1 a baseline of time explains all but noise."""
-  state, new_state, metrics = _update(
+  for state, new_state, metrics in _updates(
     name,
     GAUSSIAN,
-    _with_equal_rewards(reward),
+    [_with_equal_rewards(0.0), _with_equal_rewards(-1.0)],
     discount=1.0,
     inner_kl_coefficient=0.0,
-  )
-  assert metrics['meta_gradient_norm'] == 0.0
-  assert metrics['num_skipped'] == 0
-  jax.tree_util.tree_map(
-    np.testing.assert_array_equal, new_state.params, state.params
-  )
+  ):
+    assert metrics['meta_gradient_norm'] == 0.0
+    assert metrics['num_skipped'] == 0
+    jax.tree_util.tree_map(
+      np.testing.assert_array_equal, new_state.params, state.params
+    )
 
 
 def test_a_kl_penalty_alone_teaches_nothing_but_rounding():

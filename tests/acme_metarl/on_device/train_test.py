@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import re
 import subprocess
 import sys
@@ -348,9 +349,10 @@ def test_tasks_share_out_over_devices():
       '-c',
       _SHARDED.format(folder=str(__file__).rsplit('/', 1)[0]),
     ],
-    env={
-      'XLA_FLAGS': '--xla_force_host_platform_device_count=3',
-      'PATH': '',
+    env=os.environ
+    | {
+      'XLA_FLAGS': '--xla_backend_optimization_level=0'
+      ' --xla_force_host_platform_device_count=3',
       'PYTHONPATH': ':'.join(sys.path),
     },
     capture_output=True,
