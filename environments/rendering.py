@@ -199,7 +199,8 @@ def navigation_figure(
   )
   for task in range(num_tasks):
     for stage in range(num_stages):
-      title = f'task {task + 1}, {films.stage_name(stage)}'
+      goal = ', '.join(f'{x:.3g}' for x in goals[task])
+      title = f'task {goal}, {films.stage_name(stage)}'
       if returns is not None:
         title += f'\nmean return {np.asarray(returns)[task, stage]:.2f}'
       axes = panels[task, stage]

@@ -94,7 +94,7 @@ EVALUATION: Mapping[str, str] = {
     ' mean of its rollouts.'
   ),
   'return_stderr': (
-    'Standard error of that mean over tasks; empty for a single task.'
+    'Standard error of that mean over tasks; nan for a single task.'
   ),
   'success_ever': 'Share of rollouts that succeeded at any of their steps.',
   '*_ever': (

@@ -85,10 +85,11 @@ def test_navigation_picture_says_what_it_shows():
   returns = np.arange(6.0).reshape(2, 3)
   figure = rendering.navigation_figure(observations, GOALS[:2], returns, 0.5)
   panels = figure.axes
+  goal = f'{GOALS[1][0]:g}, {GOALS[1][1]:g}'
   assert [x.get_title() for x in panels[3:]] == [
-    'task 2, before adaptation\nmean return 3.00',
-    'task 2, after 1 step\nmean return 4.00',
-    'task 2, after 2 steps\nmean return 5.00',
+    f'task {goal}, before adaptation\nmean return 3.00',
+    f'task {goal}, after 1 step\nmean return 4.00',
+    f'task {goal}, after 2 steps\nmean return 5.00',
   ]
   for panel in panels:
     (low, high), (bottom, top) = panel.get_xlim(), panel.get_ylim()
