@@ -6,6 +6,7 @@ over `_FACTOR` times as many at once.
 """
 
 from collections.abc import Callable, Sequence
+import csv
 import pathlib
 from typing import Any
 
@@ -32,7 +33,7 @@ def run(
   num_steps: int,
   seed: int,
 ) -> list[str]:
-  """Measures at five checkpoints; returns the names of the files.
+  """Measures at five checkpoints what is not stored; returns files' names.
 
   Args:
     directory: of the study.
@@ -57,28 +58,48 @@ def run(
   play = jax.jit(_played(made), static_argnums=2)
   state = jax.jit(base.init)(jax.random.PRNGKey(seed))
   estimates = {arm: _estimate(made, arm) for arm in arms}
-  rows = []
   name = f'{game}_meta_gradients.csv'
+  rows = _stored(directory / name, seed)
   for checkpoint in range(_NUM_CHECKPOINTS):
     state = advance(state)
+    steps = (checkpoint + 1) * iterations * per_iteration
+    missing = [arm for arm in arms if (arm, steps) not in rows]
+    if not missing:
+      continue
     life = state.tuner.meta_params
     key = jax.random.fold_in(jax.random.PRNGKey(seed), checkpoint)
     first, *keys = jax.random.split(key, _NUM_SAMPLES + 1)
     # The same environments for all arms.
     many = play(life.params, first, _FACTOR)
     few = [play(life.params, x, 1) for x in keys]
-    for arm, estimate in estimates.items():
+    for arm in missing:
+      estimate = estimates[arm]
       samples = np.stack([estimate(life, x) for x in few])
-      rows.append(
-        {
-          'game': game,
-          'arm': arm,
-          'steps': (checkpoint + 1) * iterations * per_iteration,
-          **accuracy(samples, np.asarray(estimate(life, many))),
-        }
-      )
-      outputs.write_csv(directory / name, rows)
+      rows[arm, steps] = {
+        'game': game,
+        'arm': arm,
+        'seed': seed,
+        'steps': steps,
+        **accuracy(samples, np.asarray(estimate(life, many))),
+      }
+      in_order = sorted(rows.values(), key=lambda row: int(row['steps']))
+      outputs.write_csv(directory / name, in_order)
   return [name]
+
+
+def _stored(
+  path: pathlib.Path, seed: int
+) -> dict[tuple[str, int], dict[str, Any]]:
+  """Rows of a run that was ended, by arm and steps."""
+  if not path.exists():
+    return {}
+  with path.open(newline='') as file:
+    rows = list(csv.DictReader(file))
+  return {
+    (row['arm'], int(row['steps'])): row
+    for row in rows
+    if row.get('seed') == str(seed)
+  }
 
 
 def accuracy(samples: np.ndarray, reference: np.ndarray) -> dict[str, float]:

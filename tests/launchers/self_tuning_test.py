@@ -136,6 +136,13 @@ def test_measures_meta_gradients(tmp_path, monkeypatch):
   assert row['arm'] == 'mgrl_k1'
   assert -1 <= float(row['correlation']) <= 1
   assert float(row['relative_variance']) > 0
+  # What is there is not measured again.
+  monkeypatch.setattr(self_tuning_gradients, 'accuracy', None)
+  self_tuning_gradients.run(tmp_path, 'small', ['a2c', 'mgrl_k1'], 8, 0)
+  with (tmp_path / 'small_meta_gradients.csv').open() as file:
+    assert list(csv.DictReader(file)) == [row]
+  with pytest.raises(TypeError):  # Another seed is.
+    self_tuning_gradients.run(tmp_path, 'small', ['mgrl_k1'], 8, 1)
 
 
 @pytest.mark.parametrize(
