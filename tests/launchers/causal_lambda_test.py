@@ -251,6 +251,7 @@ def test_the_pages_show_what_is_stored():
     'long_horizon/results.md',
     'lags/lags.md',
     'lags/weights.md',
+    'agent_navigation/agent.md',
   ):
     assert (stored / name).read_text() in pages['reproduction'], name
   results = json.loads((stored / 'results.json').read_text())
