@@ -5,9 +5,13 @@ r"""Evaluates a checkpoint by Meta-World's own protocol.
 
 calls `metaworld.evaluation.metalearning_evaluation`, unchanged: the policy
 adapts on 10 episodes of each test task, as in training, and then plays 3 with
-the modes of its actions, which end where they succeed. It prints success and
-return, and writes `metaworld.json`. For training see `train
---environment=metaworld`.
+the modes of its actions, which end where they succeed; 20 environments share 40
+of the goals of each class. It prints success and return, and writes
+`metaworld.json`. Of a class it counts the 3 episodes that *end* first (release
+3.1.1), and episodes end where they succeed, so that a policy seems the better
+the more environments a class has; `--meta_batch_size` as large as the number of
+classes gives each one environment, whose episodes all count. For training see
+`train --environment=metaworld`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,6 +37,11 @@ _NUMBERS = {
     20,
     'Environments, a multiple of the number of classes of tasks; each is a '
     'process.',
+  ),
+  'tasks_per_class': (
+    40,
+    'Goals of each class that are played, a multiple of the environments of a'
+    ' class; 40 of 50 are those of the protocol.',
   ),
   'adaptation_episodes': (10, 'Episodes of each adaptation step.'),
   'evaluation_episodes': (3, 'Episodes of each class that count.'),
@@ -145,6 +154,7 @@ def evaluate(
   seed: int,
   num_evals: int,
   meta_batch_size: int,
+  tasks_per_class: int,
   adaptation_episodes: int,
   evaluation_episodes: int,
   max_episode_steps: int,
@@ -158,12 +168,16 @@ def evaluate(
     seed: of the actions while it adapts.
     num_evals: how often tasks are drawn.
     meta_batch_size: how many environments there are.
+    tasks_per_class: goals that the environments of a class share.
     adaptation_episodes: of each adaptation step.
     evaluation_episodes: of each class that count.
     max_episode_steps: of an episode.
 
   Returns:
     `success` and `return`, means over classes, and `success_of_class`.
+
+  Raises:
+    ValueError: if environments cannot share the classes and their tasks.
   """
   import metaworld
   from metaworld import evaluation
@@ -174,13 +188,22 @@ def evaluate(
     'test': metaworld.make_ml_envs_test,
   }[split]
   # The tasks that the run knew, or those that it did not.
-  environments = make(
-    options.get('benchmark', 'reach-v3'),
-    seed=options.get('seed', 0),
-    meta_batch_size=meta_batch_size,
-    vector_strategy=vector_strategy,
-    max_episode_steps=max_episode_steps,
-  )
+  try:
+    environments = make(
+      options.get('benchmark', 'reach-v3'),
+      seed=options.get('seed', 0),
+      meta_batch_size=meta_batch_size,
+      total_tasks_per_cls=tasks_per_class,
+      vector_strategy=vector_strategy,
+      max_episode_steps=max_episode_steps,
+    )
+  except AssertionError as error:
+    raise ValueError(
+      f'meta_batch_size: got {meta_batch_size} environments for '
+      f'{tasks_per_class} tasks_per_class, need a multiple of the number of '
+      'classes, and the environments of a class must share its tasks evenly '
+      f'(Meta-World says: {error}).'
+    ) from error
   try:
     agent = metaworld_agent.MetaWorldAgent(trained, meta_batch_size, seed)
     success, mean_return, of_class = evaluation.metalearning_evaluation(

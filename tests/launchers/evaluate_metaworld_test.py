@@ -69,6 +69,26 @@ def test_the_protocol_of_the_package(write_run, call_main):
   assert len(metaworld.ML1('reach-v3', seed=5).test_tasks) == 50
 
 
+def test_the_numbers_of_the_protocol_go_together(write_run, call_main, refused):
+  """Twenty environments, two of the forty goals each."""
+  pytest.importorskip('metaworld')
+  directory = write_run('metaworld', benchmark='reach-v3')
+  quick = (
+    f'--checkpoint={directory}',
+    '--num_evals=1',
+    '--adaptation_episodes=1',
+    '--evaluation_episodes=1',
+    '--max_episode_steps=2',
+    '--vector_strategy=sync',
+  )
+  call_main('evaluate_metaworld', *quick)
+  path = directory / 'metaworld-00000003' / 'metaworld.json'
+  results = json.loads(path.read_text())
+  assert (results['meta_batch_size'], results['tasks_per_class']) == (20, 40)
+  message = refused('evaluate_metaworld', *quick, '--tasks_per_class=50')
+  assert 'got 20 environments for 50 tasks_per_class, need a mult' in message
+
+
 def test_environments_play_the_split_that_was_asked_for(monkeypatch):
   metaworld = pytest.importorskip('metaworld')
   benchmark = metaworld.ML1('reach-v3', seed=5)
