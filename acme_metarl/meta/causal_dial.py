@@ -14,7 +14,8 @@ the measurements before, whose noise is independent. The covariance is estimated
 by the spread over tasks. Both are taken relative to the noise of the whole,
 tr Cov[ḡ(1)], and averaged over many measurements: on a robot the persistent
 part of a single d is a tenth of it. κ is `START` unless another one is better
-by more than `NUM_STDERRS` standard errors of that average.
+by more than `NUM_STDERRS` standard errors of that average, which it is asked at
+every measurement of a whole run.
 
 The derivative of the outer objective is no guide: on the behaviour policy the
 inner gradient does not depend on κ, only its derivatives do, and what adapts to
@@ -34,11 +35,15 @@ from acme_metarl import types
 ADAPTIVE = 'adaptive'
 # An effective look-back of 1, 2.5, 5, 10 and all steps.
 GRID = (0.0, 0.6, 0.8, 0.9, 1.0)
-# κ as long as there are fewer measurements than this, or nothing is sure. On
-# the half-cheetah it has 1.2 times the noise of first order and on navigation
-# 2.3 times, where the whole Hessian has 5 and 25 times.
-START, WARM_UP = 0.8, 5
-NUM_STDERRS = 2.0
+# κ as long as there are fewer measurements than this, from which a standard
+# error is itself uncertain, or nothing is sure. On the half-cheetah it has 1.2
+# times the noise of first order and on navigation 2.3 times, where the whole
+# Hessian has 5 and 25 times.
+START, WARM_UP = 0.8, 20
+# So often as a long run asks, two standard errors after five measurements are
+# nothing: where no κ is better than `START`, five in six runs of 300 updates
+# would leave it. With these it is one in ten.
+NUM_STDERRS = 3.5
 _START_INDEX = GRID.index(START)
 # Updates in which noise averages out. That Adam's momentum remembers ten says
 # too much: on the half-cheetah κ = .9 follows, where .8 and later .6 or less

@@ -224,8 +224,8 @@ def test_the_noisier_the_cross_terms_the_less_of_them(noise, best):
 @pytest.mark.parametrize(
   ('excess', 'stderr', 'best'),
   [
-    (-0.3, 0.1, 0.0),  # Three standard errors better than the start.
-    (-0.3, 0.2, causal_dial.START),  # One and a half.
+    (-0.4, 0.1, 0.0),  # Four standard errors better than the start.
+    (-0.3, 0.1, causal_dial.START),  # Three.
     (0.3, 0.1, causal_dial.START),
   ],
 )
@@ -241,6 +241,32 @@ def test_leaves_its_start_for_what_is_sure_alone(excess, stderr, best):
   )
   after = _measure(state, jnp.full((4, len(GRID), 2), jnp.nan))
   assert after.causal_lambda == best
+
+
+def test_what_is_no_better_seldom_takes_the_place_of_the_start():
+  """In less than one of four runs of 300 updates, expected is one of ten.
+
+  Gradients are noise alone, the same for all κ, so that no κ costs less than
+  another. With two standard errors after five measurements it was .84.
+  """
+  num_runs, num_measurements, num_tasks, num_parameters = 60, 150, 10, 30
+
+  def measure(state, key):
+    shape = num_tasks, len(GRID), num_parameters
+    state = _measure(state, jax.random.normal(key, shape, jnp.float32))
+    return state, state.causal_lambda != causal_dial.START
+
+  @jax.jit
+  @jax.vmap
+  def leaves(key):
+    keys = jax.random.split(key, num_measurements)
+    start = causal_dial.init(jnp.zeros(num_parameters, jnp.float32))
+    return jnp.any(jax.lax.scan(measure, start, keys)[1])
+
+  keys = jax.random.split(jax.random.PRNGKey(0), num_runs)
+  share = np.mean(leaves(keys))
+  # Three standard errors of a share of one in ten.
+  assert share < 0.1 + 3 * np.sqrt(0.1 * 0.9 / num_runs)
 
 
 def test_averages_are_means_at_first():
