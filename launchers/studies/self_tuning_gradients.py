@@ -90,7 +90,11 @@ def run(
 def _stored(
   path: pathlib.Path, seed: int
 ) -> dict[tuple[str, int], dict[str, Any]]:
-  """Rows of a run that was ended, by arm and steps."""
+  """Rows of a run that was ended, by arm and steps.
+
+  A2C comes by the same checkpoints again where rounding is the same: on as many
+  cores, with the same JAX.
+  """
   if not path.exists():
     return {}
   with path.open(newline='') as file:
