@@ -26,9 +26,8 @@ PRESET = 'recommended'
 # walks to one and the same corner. On robots they move it as far, and cost
 # less.
 #
-# There κ = .8: what counts lies a whole walk apart. (A κ that sets itself holds
-# .8 for a hundred iterations, then wanders to 0, and returns fall from 2.0 to
-# 1.5 in seed 0; what it measures takes more time than the update.)
+# There κ = .8: what counts lies a whole walk apart. (A κ that sets itself stays
+# there too, and what it measures takes more time than the update.)
 _NAVIGATION = {
   'evaluator_options': {'causal_lambda': 0.8},
   'outer_objective': 'surrogate',
