@@ -130,7 +130,12 @@ def fit_product(
   """
   x, y = np.asarray(x, np.float64), np.asarray(y, np.float64)
   design = np.column_stack([np.log(x), np.ones(len(x))])
-  if np.linalg.matrix_rank(design) < design.shape[1] or not np.all(y > 0):
+  num_points, num_unknowns = design.shape
+  if (
+    num_points < num_unknowns
+    or np.linalg.matrix_rank(design) < num_unknowns
+    or not np.all(y > 0)
+  ):
     return (PowerLaw(*(math.nan,) * len(PowerLaw._fields)),) * x.shape[1]
   solve = np.linalg.pinv(design)
   *exponents, offset = solve @ np.log(y)

@@ -80,6 +80,7 @@ def test_the_bootstrap_holds_the_exponent():
 
 
 def test_there_is_no_law_without_points_or_with_negative_means():
+  assert np.isnan(power_laws.fit_mean([], np.ones((3, 0)))).all()
   assert np.isnan(power_laws.fit_mean([1.0], np.ones((3, 1)))).all()
   assert np.isnan(power_laws.fit_mean([1.0, 2.0], -np.ones((3, 2)))).all()
 
