@@ -191,7 +191,7 @@ class TestTraining:
 @pytest.mark.parametrize(
   ('environment', 'options', 'sentence'),
   [
-    (object(), {}, 'it has no sample_task, reset, step, action_spec'),
+    (object(), {}, 'it has no sample_task, reset, step, observation_spec'),
     (Patience(), {'time_limit': 0}, 'time_limit is 0'),
   ],
 )
