@@ -89,8 +89,11 @@ def test_every_preset_has_papers_of_its_own(name):
   assert set(citations._OF_PRESETS[name]) <= set(citations.PAPERS)
 
 
+@pytest.mark.parametrize('unbuffered', ['', '1'])
 @pytest.mark.parametrize('arguments', [[], ['cite', '--help']])
-def test_a_reader_may_have_seen_enough(arguments):
+def test_a_reader_may_have_seen_enough(arguments, unbuffered, monkeypatch):
+  # What a buffer still holds is written once more when Python ends.
+  monkeypatch.setenv('PYTHONUNBUFFERED', unbuffered)
   reading, writing = os.pipe()
   os.close(reading)
   command = [sys.executable, '-m', 'acme_metarl.launchers', *arguments]
