@@ -23,6 +23,9 @@ give the command again. Into OUTPUT go
   standard deviation over seeds;
 * `curves.csv`: every point;
 * `final_returns.csv` and `.md`: final returns, of every seed or with intervals;
+* where environments report more, say successes: `ENVIRONMENT_success.png`, its
+  columns in `curves.csv`, tables in `final_returns.md`, all of it in
+  `final_scalars.csv`, and `curves_classes.csv` for each class of tasks;
 * `versions.json`: the commands and package versions that made the runs.
 """
 
@@ -165,9 +168,12 @@ def _stored(
   if values['num_iterations'].present:
     chosen['num_iterations'] = values['num_iterations'].value
   if (output / stored_runs.RUNS).exists():
-    runs = stored_runs.stored(
-      output, **chosen, given=run_flags.imported(overrides, values)
-    )
+    given = run_flags.imported(overrides, values) | {
+      text: references.load('--environments', text)
+      for text in chosen.get('environments', ())
+      if references.is_one(text)
+    }
+    runs = stored_runs.stored(output, **chosen, given=given)
     return report.points_of_runs(runs)
   if chosen:
     raise ValueError(

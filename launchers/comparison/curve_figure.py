@@ -1,4 +1,4 @@
-"""The figure of a comparison: returns after adaptation against experience."""
+"""Figures of a comparison: what adapted policies do against experience."""
 
 from collections.abc import Iterable, Mapping, Sequence
 import pathlib
@@ -22,6 +22,8 @@ _LOOKS = {
 }
 # Of a curve, about.
 _NUM_MARKERS = 8
+# Panels in a row.
+_MOST_PANELS = 4
 # Variants take, in turn, what the presets beside them leave.
 _COLORS = (
   plotting.VERMILION,
@@ -94,10 +96,51 @@ def draw(
     return figure
 
 
+def draw_successes(
+  path: pathlib.Path,
+  environment: str,
+  panels: Mapping[str, Mapping[str, Sequence[learning_curves.Curve]]],
+) -> Any:
+  """Draws successes as `draw` does returns.
+
+  Args:
+    path: of the PNG.
+    environment: its name, for the title.
+    panels: curves of the seeds of each algorithm, by class of tasks; '' for all
+      of them. An algorithm may have none, and keeps its look.
+
+  Returns:
+    The figure, which is written too.
+  """
+  num_columns = min(len(panels), _MOST_PANELS)
+  with plotting.panels(
+    num_columns,
+    width=6.4 if num_columns == 1 else 4.2,
+    height=4.2 if num_columns == 1 else 3.3,
+    num_rows=-(-len(panels) // num_columns),
+  ) as (figure, axes):
+    for panel in axes[len(panels) :]:
+      panel.remove()
+    for panel, (name, by_label) in zip(axes, panels.items(), strict=False):
+      for number, (label, look) in enumerate(looks(list(by_label)).items()):
+        if by_label[label]:
+          _draw_curve(panel, by_label[label], look, number, len(by_label))
+      plotting.quantity_axis(panel)
+      panel.set(
+        xlabel='environment steps',
+        ylabel='successes after adaptation',
+        ylim=(-0.03, 1.03),
+        title=name or _title(environment, by_label.values()),
+      )
+    plotting.shared_legend(figure, axes)
+    outputs.write_figure(path, figure)
+    return figure
+
+
 def _title(
   environment: str, algorithms: Iterable[Sequence[learning_curves.Curve]]
 ) -> str:
-  counts = sorted({len(seeds) for seeds in algorithms})
+  counts = sorted({len(seeds) for seeds in algorithms if seeds})
   number = '–'.join(str(x) for x in dict.fromkeys((counts[0], counts[-1])))
   name = environment.replace('_', ' ')
   if counts[-1] == 1:

@@ -9,12 +9,14 @@ import numpy as np
 
 from acme_metarl import presets
 from acme_metarl.launchers.comparison import stored_runs
-from acme_metarl.launchers.runs import statistics
+from acme_metarl.launchers.runs import statistics, tables
 
 # Environment, algorithm and seed of a run.
 Key = tuple[str, str, int]
 # So many seeds can be shown one by one; of more there are intervals.
 MAX_SHOWN = 3
+# The column that curves are of, if nothing else is said.
+RETURN = 'return_mean'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,8 +28,9 @@ class Curve:
     is_finished: whether it came to its end.
     iteration: `[N]`.
     environment_steps: `[N]`.
-    before: `[N]` returns before adaptation.
-    after: `[N]` returns after all of it.
+    before: `[N]` returns, or another number, before adaptation; NaN where
+      nothing was reported.
+    after: `[N]` the same after all of it; an evaluation without it is left out.
   """
 
   seed: int
@@ -52,11 +55,14 @@ class Curve:
     return float(np.mean(trained[-count:] if trained.size else values))
 
 
-def point_rows(runs: Sequence[stored_runs.Run]) -> list[dict[str, Any]]:
+def point_rows(
+  runs: Sequence[stored_runs.Run], table: str = tables.EVALUATION_CSV
+) -> list[dict[str, Any]]:
   """Rows of `curves.csv`: one per run, evaluation and number of inner steps.
 
   Args:
     runs: begun or not; what is beyond their `num_iterations` is left out.
+    table: of the runs; that of the classes of tasks has rows for each of them.
 
   Returns:
     Rows by environment, algorithm in the legend's order, and seed.
@@ -66,13 +72,11 @@ def point_rows(runs: Sequence[stored_runs.Run]) -> list[dict[str, Any]]:
   )
   return [
     {
-      'environment': run.environment,
-      'algorithm': run.label,
-      'seed': run.seed,
+      **dict(zip(stored_runs.KEY_COLUMNS, run.key, strict=True)),
       **row,
     }
     for run in ordered
-    for row in stored_runs.evaluation_rows(run.directory)
+    for row in stored_runs.evaluation_rows(run.directory, table)
     if row['iteration'] <= run.config.num_iterations
   ]
 
@@ -96,38 +100,54 @@ def by_run(
 
 
 def by_environment(
-  rows: Sequence[Mapping[str, Any]], unfinished: set[Key]
+  rows: Sequence[Mapping[str, Any]],
+  unfinished: set[Key],
+  column: str = RETURN,
 ) -> dict[str, dict[str, list[Curve]]]:
   """Sorts points.
 
   Args:
     rows: of `curves.csv`.
     unfinished: runs that have not come to their end.
+    column: of which there shall be curves.
 
   Returns:
-    Curves of the seeds, by algorithm, by environment, in the order of rows.
+    Curves of the seeds that have the column, by algorithm, by environment, in
+    the order of rows.
   """
   found: dict[str, dict[str, list[Curve]]] = {}
   for key, own in by_run(rows).items():
     environment, label, seed = key
-    curve = _curve(seed, key not in unfinished, own)
-    found.setdefault(environment, {}).setdefault(label, []).append(curve)
+    curve = _curve(seed, key not in unfinished, own, column)
+    seeds = found.setdefault(environment, {}).setdefault(label, [])
+    seeds += [curve] if curve.iteration.size else []
   return found
 
 
 def _curve(
-  seed: int, is_finished: bool, rows: Sequence[Mapping[str, Any]]
+  seed: int,
+  is_finished: bool,
+  rows: Sequence[Mapping[str, Any]],
+  column: str,
 ) -> Curve:
   last = max(row['num_inner_steps_taken'] for row in rows)
-  before = [row for row in rows if row['num_inner_steps_taken'] == 0]
-  after = [row for row in rows if row['num_inner_steps_taken'] == last]
+  before = {
+    row['iteration']: row.get(column, math.nan)
+    for row in rows
+    if row['num_inner_steps_taken'] == 0
+  }
+  after = [
+    row
+    for row in rows
+    if row['num_inner_steps_taken'] == last and column in row
+  ]
   return Curve(
     seed=seed,
     is_finished=is_finished,
     iteration=np.array([row['iteration'] for row in after]),
     environment_steps=np.array([row['environment_steps'] for row in after]),
-    before=np.array([row['return_mean'] for row in before]),
-    after=np.array([row['return_mean'] for row in after]),
+    before=np.array([before.get(row['iteration'], math.nan) for row in after]),
+    after=np.array([row[column] for row in after]),
   )
 
 
@@ -211,7 +231,7 @@ def summarise(
 
   Args:
     environment: its name.
-    by_label: curves of the seeds of each algorithm.
+    by_label: curves of the seeds of each algorithm, which may be none.
     reference: algorithm that the others are compared with, seed by seed.
     num_final: the final return of a run is the mean of so many evaluations.
 
@@ -227,9 +247,10 @@ def summarise(
   for label, seeds in by_label.items():
     own = finals[label]
     pairs = [] if label == reference else sorted(own.keys() & others.keys())
+    before = [c.final(c.before, num_final) for c in seeds]
     values = {
       'final_return': list(own.values()),
-      'before_adaptation': [c.final(c.before, num_final) for c in seeds],
+      'before_adaptation': [x for x in before if not math.isnan(x)],
       'average_return': [c.average for c in seeds],
       'difference': [own[seed] - others[seed] for seed in pairs],
     }
@@ -238,7 +259,7 @@ def summarise(
         environment,
         label,
         sum(not curve.is_finished for curve in seeds),
-        min(int(curve.iteration[-1]) for curve in seeds),
+        min((int(curve.iteration[-1]) for curve in seeds), default=0),
         values,
       )
     )

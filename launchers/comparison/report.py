@@ -11,13 +11,18 @@ from acme_metarl.launchers.comparison import (
   html_report,
   learning_curves,
   origin,
+  reported,
   stored_runs,
 )
 from acme_metarl.launchers.runs import outputs, statistics, tables, versions
 
 CURVES_CSV = 'curves.csv'
+# Where tasks fall into classes: `curves.csv` for each of them.
+CURVES_CLASSES_CSV = 'curves_classes.csv'
 FINAL_RETURNS_CSV = 'final_returns.csv'
 FINAL_RETURNS_MD = 'final_returns.md'
+# The same of what environments report, where they do.
+FINAL_SCALARS_CSV = 'final_scalars.csv'
 VERSIONS_JSON = 'versions.json'
 
 
@@ -43,12 +48,14 @@ class Points(NamedTuple):
     unfinished: runs that have not come to their end.
     not_evaluated: names of runs without a row.
     origin: what made the runs, see `origin.summary`.
+    class_rows: of `curves_classes.csv`, where tasks fall into classes.
   """
 
   rows: list[dict[str, Any]]
   unfinished: set[learning_curves.Key]
   not_evaluated: list[str]
   origin: dict[str, Any]
+  class_rows: Sequence[dict[str, Any]] = ()
 
   @property
   def labels(self) -> list[str]:
@@ -63,6 +70,7 @@ def points_of_runs(runs: Sequence[stored_runs.Run]) -> Points:
     {run.key for run in runs if not run.is_finished},
     [r.name for r in runs if stored_runs.last_evaluation(r.directory) < 0],
     origin.summary(runs),
+    learning_curves.point_rows(runs, tables.CLASSES_CSV),
   )
 
 
@@ -80,7 +88,7 @@ def points_of_tables(output: pathlib.Path) -> Points:
       f'{", ".join(missing)} of an earlier report.'
     )
   curves, finals, made_by = paths
-  rows = [_typed(row) for row in tables.read_csv(curves)]
+  rows = _typed(curves)
   last = {
     key: own[-1]['iteration']
     for key, own in learning_curves.by_run(rows).items()
@@ -96,14 +104,23 @@ def points_of_tables(output: pathlib.Path) -> Points:
     unfinished,
     [],
     {**json.loads(made_by.read_text()), 'report': versions.entry()},
+    _typed(output / CURVES_CLASSES_CSV),
   )
 
 
-def _typed(row: Mapping[str, str]) -> dict[str, Any]:
-  """A row of `curves.csv` with its numbers."""
-  kinds = {'environment': str, 'algorithm': str}
+def _typed(path: pathlib.Path) -> list[dict[str, Any]]:
+  """Rows of `curves.csv` with their numbers; none where there is no file."""
+  kinds = {'environment': str, 'algorithm': str, **tables.CLASS_COLUMNS}
   kinds |= dict.fromkeys(('return_mean', 'return_stderr'), float)
-  return {k: kinds.get(k, int)(v or 'nan') for k, v in row.items()}
+  return [
+    {
+      name: kinds.get(name, int)(cell or 'nan')
+      for name, cell in row.items()
+      if not stored_runs.is_scalar(name)
+    }
+    | stored_runs.scalars(row)
+    for row in (tables.read_csv(path) if path.exists() else [])
+  ]
 
 
 def write(output: pathlib.Path, points: Points, settings: Settings) -> str:
@@ -124,7 +141,6 @@ def write(output: pathlib.Path, points: Points, settings: Settings) -> str:
     raise ValueError(
       f'no run in {str(output / stored_runs.RUNS)!r} has an evaluation yet.'
     )
-  outputs.write_csv(output / CURVES_CSV, points.rows)
   found = learning_curves.by_environment(points.rows, points.unfinished)
   summaries = []
   for environment, by_label in found.items():
@@ -132,10 +148,39 @@ def write(output: pathlib.Path, points: Points, settings: Settings) -> str:
       environment, by_label, settings.reference, settings.num_final
     )
     curve_figure.draw(output / f'{environment}.png', environment, by_label)
-  outputs.write_csv(
-    output / FINAL_RETURNS_CSV, [x.row(settings.confidence) for x in summaries]
+  scalars = reported.find(
+    found,
+    points.rows,
+    points.class_rows,
+    points.unfinished,
+    settings.reference,
+    settings.num_final,
   )
-  text = table(summaries, settings)
+  for environment, own in scalars.items():
+    successes = {
+      x.task_class: x.by_label for x in own if x.name == tables.SUCCESS
+    }
+    if successes:
+      curve_figure.draw_successes(
+        output / f'{environment}_success.png', environment, successes
+      )
+  confidence = settings.confidence
+  for name, rows in {
+    CURVES_CSV: points.rows,
+    CURVES_CLASSES_CSV: points.class_rows,
+    FINAL_RETURNS_CSV: [x.row(confidence) for x in summaries],
+    FINAL_SCALARS_CSV: [
+      row for own in scalars.values() for x in own for row in x.rows(confidence)
+    ],
+  }.items():
+    if rows:
+      outputs.write_csv(output / name, rows)
+    else:
+      # That of an earlier report would be taken for one of this.
+      (output / name).unlink(missing_ok=True)
+  sections = _sections(summaries, scalars, settings)
+  caption = _caption(summaries, scalars, settings)
+  text = _text(sections, summaries, settings) + f'{caption}\n'
   if points.not_evaluated:
     text += f'\nNot evaluated yet: {", ".join(points.not_evaluated)}.\n'
   outputs.write(output / FINAL_RETURNS_MD, text.encode())
@@ -143,45 +188,78 @@ def write(output: pathlib.Path, points: Points, settings: Settings) -> str:
   html_report.write(
     output,
     found,
-    {
-      environment.replace('_', ' '): _cells(
-        [x for x in summaries if x.environment == environment], settings
-      )
-      for environment in found
-    },
-    _caption(summaries, settings),
+    scalars,
+    sections,
+    caption,
     points.origin,
   )
   return text
 
 
-def table(
-  summaries: Sequence[learning_curves.Summary], settings: Settings
+def _sections(
+  summaries: Sequence[learning_curves.Summary],
+  scalars: Mapping[str, Sequence[reported.Scalar]],
+  settings: Settings,
+) -> dict[str, list[list[str]]]:
+  """Cells of the tables, headers first, by heading."""
+  sections = {}
+  for environment, own in scalars.items():
+    title = environment.replace('_', ' ')
+    sections[title] = _cells(
+      [x for x in summaries if x.environment == environment], settings
+    )
+    for name, parts in reported.shown(own).items():
+      cells = _cells([x for part in parts for x in part.summaries], settings)
+      if any(part.task_class for part in parts):
+        classes = [x.task_class or 'all' for x in parts for _ in x.summaries]
+        for row, cell in zip(cells, ['tasks', *classes], strict=True):
+          row.insert(1, cell)
+      sections[f'{title}: {name}'] = cells
+  return sections
+
+
+def _text(
+  sections: Mapping[str, Sequence[Sequence[str]]],
+  summaries: Sequence[learning_curves.Summary],
+  settings: Settings,
 ) -> str:
-  """The summaries, for readers."""
+  """The tables in Markdown, and one of all environments."""
+  found = {**sections}
+  several = len({x.environment for x in summaries}) > 1
+  if several and settings.reference:
+    found['all environments'] = _pairs(summaries, settings.reference)
   lines = []
-  environments = list(dict.fromkeys(x.environment for x in summaries))
-  for environment in environments:
-    own = [x for x in summaries if x.environment == environment]
-    lines += [f'## {environment.replace("_", " ")}', '']
-    lines += [*_markdown(_cells(own, settings)), '']
-  if len(environments) > 1 and settings.reference:
-    lines += ['## all environments', '']
-    lines += [*_markdown(_pairs(summaries, settings.reference)), '']
-  return '\n'.join([*lines, _caption(summaries, settings)]) + '\n'
+  for heading, cells in found.items():
+    lines += [f'## {heading}', '', *_markdown(cells), '']
+  return '\n'.join([*lines, ''])
 
 
 def _caption(
-  summaries: Sequence[learning_curves.Summary], settings: Settings
+  summaries: Sequence[learning_curves.Summary],
+  scalars: Mapping[str, Sequence[reported.Scalar]],
+  settings: Settings,
 ) -> str:
   """Explains what is in the tables, and nothing else."""
+  parts = [
+    part
+    for own in scalars.values()
+    for shown in reported.shown(own).values()
+    for part in shown
+  ]
+  summaries = [*summaries, *(x for part in parts for x in part.summaries)]
   counts = [x.num_seeds for x in summaries]
   most_shown = learning_curves.MAX_SHOWN
   sentences = [
     'Returns on tasks drawn anew, before and after adaptation: means of the'
     f' last {settings.num_final} evaluations of a run. "Whole run" is the area'
-    ' under the curve after adaptation, divided by its length.'
+    ' under the curve after adaptation, divided by its length.',
+    *reported.caption([part.name for part in parts]),
   ]
+  if any(scalars.values()):
+    sentences.append(
+      'All numbers that environments report, and all classes of tasks, are in'
+      f' `{FINAL_SCALARS_CSV}`.'
+    )
   if any(1 < count <= most_shown for count in counts):
     sentences.append('Parentheses: every seed.')
   if max(counts) > most_shown:
@@ -223,7 +301,7 @@ def _cells(
     row = [
       curve_figure.title(one.algorithm),
       str(one.num_seeds),
-      f'{one.num_iterations}{mark}',
+      f'{one.num_iterations}{mark}' if one.num_seeds else '',
       *(_cell(one.values[x], settings.confidence) for x in columns.values()),
     ]
     if has_middle:

@@ -8,6 +8,7 @@ import collections
 from collections.abc import Mapping, Sequence
 import contextlib
 import dataclasses
+import math
 import pathlib
 import re
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ from acme_metarl.launchers.runs import config as run_config
 
 RUNS = 'runs'
 TRAIN, TRAIN_ON_DEVICE = 'train', 'train_on_device'
+# Which run a row of a comparison's tables is of.
+KEY_COLUMNS = ('environment', 'algorithm', 'seed')
 # How often a run writes, and how far it goes, is not what it is.
 _MAY_DIFFER = ('num_iterations', 'eval_every', 'checkpoint_every')
 
@@ -123,7 +126,7 @@ def stored(
 
   Args:
     output: directory of the comparison.
-    environments: names, None for all.
+    environments: names, or 'module:name'; None for all.
     algorithms: presets and variants, None for all.
     seeds: None for all.
     num_iterations: how many of a run are asked for, None for as many as it was
@@ -142,6 +145,8 @@ def stored(
     if algorithms is None
     else {parse_variant(text).label for text in algorithms}
   )
+  if environments is not None:
+    environments = [file_name(text) for text in environments]
   runs = []
   for path in sorted((output / RUNS).glob(f'*/*/*/{run_config.CONFIG_JSON}')):
     environment, label, _ = path.parent.relative_to(output / RUNS).parts
@@ -242,28 +247,63 @@ def launcher_of(checkpoint: checkpointing.Checkpoint) -> str:
   return TRAIN if 'environment' in checkpoint.metadata else TRAIN_ON_DEVICE
 
 
-def evaluation_rows(directory: pathlib.Path) -> list[dict[str, float]]:
+def is_scalar(column: str) -> bool:
+  """Whether a column is a number that environments report: successes, say."""
+  return column not in (
+    *KEY_COLUMNS,
+    *tables.EVALUATION_COLUMNS,
+    *tables.CLASS_COLUMNS,
+  )
+
+
+def scalars(row: Mapping[str, str]) -> dict[str, float]:
+  """What environments reported, of a row of text; what is blank is left out."""
+  numbers = {
+    name: _number(row[name]) for name in row if name and is_scalar(name)
+  }
+  return {name: x for name, x in numbers.items() if not math.isnan(x)}
+
+
+def _number(cell: str) -> float:
+  return float('nan' if cell == '' else cell)
+
+
+def evaluation_rows(
+  directory: pathlib.Path, table: str = tables.EVALUATION_CSV
+) -> list[dict[str, Any]]:
   """Rows of a run's evaluations.
 
   One that was cut short is left out whole, one that was repeated counts once.
+
+  Args:
+    directory: of the run, which may lack the table.
+    table: `evaluation.csv`, or that of the classes of tasks.
+
+  Returns:
+    Rows with their numbers; scalars that are blank are left out.
   """
-  path = directory / tables.EVALUATION_CSV
+  path = directory / table
   rows = {}
   for text in tables.read_csv(path) if path.exists() else []:
     with contextlib.suppress(TypeError, ValueError):
       row = {
+        **{
+          name: kind(text[name])
+          for name, kind in tables.CLASS_COLUMNS.items()
+          if name in text
+        },
         'iteration': int(text['iteration']),
         'environment_steps': int(text['environment_steps']),
         'num_inner_steps_taken': int(text['num_inner_steps_taken']),
         'return_mean': float(text['return_mean']),
         # Empty where there was one task only.
-        'return_stderr': float(
-          'nan' if text['return_stderr'] == '' else text['return_stderr']
-        ),
+        'return_stderr': _number(text['return_stderr']),
+        **scalars(text),
       }
-      rows[row['iteration'], row['num_inner_steps_taken']] = row
+      evaluation = row['iteration'], row.get('task_class')
+      rows[evaluation, row['num_inner_steps_taken']] = row
   # As many for each evaluation: it is after 0, 1, ... inner steps.
-  counts = collections.Counter(iteration for iteration, _ in rows)
+  counts = collections.Counter(evaluation for evaluation, _ in rows)
   whole = max(counts.values(), default=0)
   return [row for key, row in rows.items() if counts[key[0]] == whole]
 

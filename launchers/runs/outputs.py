@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import contextlib
 import csv
 import io
+import itertools
 import json
 import math
 import os
@@ -98,12 +99,13 @@ def _finite(value: Any) -> Any:
 def write_csv(
   path: str | os.PathLike[str], rows: Sequence[dict[str, Any]]
 ) -> None:
-  """Writes rows that have the same keys, atomically, below a header.
+  """Writes rows atomically, below a header of all the keys that they have.
 
-  Numbers that are not finite become empty cells.
+  Numbers that are not finite, and keys that a row lacks, become empty cells.
   """
   buffer = io.StringIO()
-  writer = csv.DictWriter(buffer, list(rows[0]), lineterminator='\n')
+  columns = dict.fromkeys(itertools.chain.from_iterable(rows))
+  writer = csv.DictWriter(buffer, list(columns), lineterminator='\n')
   writer.writeheader()
   writer.writerows(_finite(list(rows)))
   write(path, buffer.getvalue().encode())

@@ -29,6 +29,8 @@ EVALUATION_COLUMNS = (
   'return_mean',
   'return_stderr',
 )
+# What a row of a class of tasks has besides.
+CLASS_COLUMNS = {_TASK_CLASS: str, 'num_tasks': int}
 # Of a rollout that succeeded in any of its steps 1, as environments report it.
 SUCCESS = 'success_ever'
 TENSORBOARD = 'tensorboard'

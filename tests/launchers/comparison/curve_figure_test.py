@@ -71,6 +71,28 @@ def test_where_some_seeds_are_missing_the_mean_is_dotted(tmp_path):
   assert whole.get_label() == 'PROMP (unfinished)'
 
 
+def test_successes_have_a_panel_for_each_class(tmp_path):
+  panels = {
+    name: {'trpo_maml': [], 'promp+reuse=2': [_seed(after=(0.0, end))]}
+    for name, end in [('', 0.5), *((f'class {i}', i / 8) for i in range(4))]
+  }
+  figure = curve_figure.draw_successes(tmp_path / 'x.png', 'my_doors', panels)
+  assert (tmp_path / 'x.png').exists()
+  titles = [axes.get_title() for axes in figure.axes]
+  assert titles == ['my doors, one seed', *(f'class {i}' for i in range(4))]
+  ends = [0.5, 0, 1 / 8, 2 / 8, 3 / 8]
+  for axes, end in zip(figure.axes, ends, strict=True):
+    (line,) = axes.lines
+    np.testing.assert_array_equal(line.get_data(), [[0, 1000], [0, end]])
+    low, high = axes.get_ylim()
+    assert low < 0 and high > 1
+  # As in the figure of returns, where all algorithms are.
+  look = curve_figure.looks(['trpo_maml', 'promp+reuse=2'])['promp+reuse=2']
+  assert line.get_color() == look.color
+  (legend,) = figure.legends
+  assert [x.get_text() for x in legend.get_texts()] == ['PROMP, reuse 2']
+
+
 def test_a_single_seed_has_no_band(tmp_path):
   figure = curve_figure.draw(tmp_path / 'x.png', 'x', {'promp': [_seed()]})
   (axes,) = figure.axes

@@ -140,6 +140,37 @@ def test_orders_points_and_leaves_out_what_is_beyond(tmp_path):
   ]
 
 
+def test_a_curve_has_the_evaluations_that_reported():
+  rows = [
+    {
+      'environment': 'somewhere',
+      'algorithm': 'promp',
+      'seed': seed,
+      'iteration': iteration,
+      'environment_steps': 9 * iteration,
+      'num_inner_steps_taken': stage,
+      'return_mean': 0.0,
+      **({'speed': 10.0 * iteration + stage} if stage in has else {}),
+    }
+    for seed, reports in (
+      (0, [(0, 1, 2), (0, 1), (2,), (0, 2)]),
+      (1, [(), (), (), ()]),
+    )
+    for iteration, has in enumerate(reports)
+    for stage in range(3)
+  ]
+  found = learning_curves.by_environment(rows, set(), 'speed')
+  (curve,) = found['somewhere']['promp']
+  np.testing.assert_array_equal(curve.iteration, [0, 2, 3])
+  np.testing.assert_array_equal(curve.environment_steps, [0, 18, 27])
+  np.testing.assert_array_equal(curve.before, [0, np.nan, 30])
+  np.testing.assert_array_equal(curve.after, [2, 22, 32])
+  (summary,) = learning_curves.summarise('somewhere', {'x': [curve]}, None, 2)
+  # One of the last two evaluations had nothing before adaptation.
+  assert summary.values['before_adaptation'] == []
+  assert summary.values['final_return'] == [27]
+
+
 @pytest.mark.parametrize('cut', [0, 1, 2])
 def test_curve_is_before_and_after_all_steps(tmp_path, cut):
   # The last rows may be missing while an evaluation is being written.

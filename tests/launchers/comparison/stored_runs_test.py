@@ -123,6 +123,31 @@ def test_leaves_a_row_out_that_was_cut_short(tmp_path):
   assert stored_runs.last_evaluation(tmp_path / 'nothing') == -1
 
 
+def test_what_was_reported_is_there_where_it_was(tmp_path):
+  header = (
+    'iteration,environment_steps,wall_seconds,num_inner_steps_taken,'
+    'return_mean,return_stderr,success_ever,speed_last'
+  )
+  (tmp_path / 'evaluation.csv').write_text(
+    f'{header}\n0,0,1,0,1,,0.5,nan\n0,0,1,1,2,,,3\n'
+    '10,9,1,0,3,,0.5,4\n10,9,1,1,4,,0.5'
+  )
+  first, second = stored_runs.evaluation_rows(tmp_path)
+  assert first['success_ever'] == 0.5 and 'speed_last' not in first
+  assert second['speed_last'] == 3 and 'success_ever' not in second
+  # As many stages of a class as of another, but not always all classes.
+  (tmp_path / 'evaluation_classes.csv').write_text(
+    f'{header},task_class,num_tasks\n'
+    '0,0,1,0,1,,0,0,push,2\n0,0,1,1,2,,0,0,push,2\n'
+    '0,0,1,0,3,,0,0,reach,1\n0,0,1,1,4,,0,0,reach,1\n'
+    '10,9,1,0,5,,0,0,push,3\n10,9,1,1,6,,0,0,push,3\n'
+    '10,9,1,0,7,,0,0,reach,3\n10,9,1,1,8,,0,0,rea'
+  )
+  rows = stored_runs.evaluation_rows(tmp_path, 'evaluation_classes.csv')
+  assert [row['return_mean'] for row in rows] == [1, 2, 3, 4, 5, 6]
+  assert (rows[2]['task_class'], rows[2]['num_tasks']) == ('reach', 1)
+
+
 def test_counts_a_repeated_evaluation_once(tmp_path):
   first = '0,0,1,0,1.5,\n0,0,1,1,2.5,\n'
   _store(

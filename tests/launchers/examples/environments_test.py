@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from acme_metarl import environments
+from acme_metarl.launchers.comparison import stored_runs
 from acme_metarl.launchers.examples import (
   gymnasium_environment,
   jax_environment,
@@ -90,7 +91,9 @@ def test_gymnasium(call_main, tmp_path):
 
 
 def test_jax(call_main, tmp_path):
-  logdir = tmp_path / 'run'
+  # Where a comparison has it.
+  environment = stored_runs.file_name(_JAX)
+  logdir = tmp_path / 'runs' / environment / 'reptile' / 'seed_0'
   named = [f'--environment={_JAX}', f'--logdir={logdir}']
   call_main('train_on_device', *named, *_SIZES)
   _, told = call_main(
@@ -101,6 +104,27 @@ def test_jax(call_main, tmp_path):
   assert [row['iteration'] for row in rows] == ['0', '0', '1', '1', '2', '2']
   assert all(0 <= float(row['success_ever']) <= 1 for row in rows)
   assert _SUCCESSES <= set(_read(logdir / 'learner.csv')[0])
+  call_main(
+    'compare',
+    f'--logdir={tmp_path}',
+    '--only_report',
+    f'--environments={_JAX}',
+    '--num_final_evaluations=1',
+  )
+  curves_csv = _read(tmp_path / 'curves.csv')
+  shares = [float(row['success_ever']) for row in rows]
+  assert [float(row['success_ever']) for row in curves_csv] == shares
+  final = next(
+    row
+    for row in _read(tmp_path / 'final_scalars.csv')
+    if row['scalar'] == 'success_ever'
+  )
+  before, after = shares[-2:]
+  assert float(final['before_adaptation_mean']) == before
+  assert float(final['final_mean']) == after
+  line = f'| {before:.3f}             | {after:.3f}            |'
+  assert line in (tmp_path / 'final_returns.md').read_text().split('ever')[1]
+  assert (tmp_path / f'{environment}_success.png').exists()
   pytest.importorskip('acme')
   said, _ = call_main(
     'evaluate',
