@@ -207,10 +207,10 @@ def _make_runs(
   to_do = [run for run in runs if not run.is_finished]
   jobs = job_making.make_jobs(to_do, config.runner)
   needs_agent = any(job.launcher == stored_runs.TRAIN for job in jobs)
-  if needs_agent and not importlib.util.find_spec('reverb'):
+  if needs_agent and not importlib.util.find_spec('acme'):
     raise ValueError(
-      '--runner: these runs need the agent with Acme and Reverb, which are not '
-      'installed (see README, "Install parts of it").'
+      '--runner: these runs need the agent with Acme, which is not installed '
+      '(see README, "Install parts of it").'
     )
   if not jobs:
     return processes.Outcome({}, None)

@@ -1,5 +1,6 @@
 """`compare` as its user runs it, and results that it made."""
 
+import importlib.util
 import json
 import pathlib
 import shlex
@@ -8,7 +9,7 @@ from absl import flags
 import pytest
 
 from acme_metarl.launchers import compare as compare_main
-from acme_metarl.launchers.comparison import stored_runs
+from acme_metarl.launchers.comparison import processes, stored_runs
 from acme_metarl.launchers.runs import config as run_config
 from acme_metarl.launchers.runs import tables
 
@@ -176,6 +177,28 @@ def test_mistakes_end_at_once_with_one_line(
   arguments[1:] = [f'--{x}' for x in arguments[1:]]
   assert _MISTAKES[mistake] in refused('compare', *arguments)
   assert not list(tmp_path.glob('results/compare/*'))
+
+
+@pytest.mark.parametrize('missing', ['acme', 'reverb'])
+def test_the_agent_needs_acme_and_nothing_else(
+  tmp_path, monkeypatch, refused, missing
+):
+  made = []
+  monkeypatch.setattr(
+    importlib.util, 'find_spec', lambda name: None if name == missing else name
+  )
+  monkeypatch.setattr(
+    processes,
+    'execute',
+    lambda jobs, *_: made.extend(jobs) or processes.Outcome({}, None),
+  )
+  told = refused(
+    'compare', f'--logdir={tmp_path}', '--runner=train', '--num_seeds=2'
+  )
+  # Elsewhere the agent has a queue of its own.
+  assert ('has an evaluation yet' in told) == (missing == 'reverb')
+  assert ('need the agent with Acme' in told) == (missing == 'acme')
+  assert bool(made) == (missing == 'reverb')
 
 
 def test_a_report_of_tables_is_not_of_a_part_of_them(tmp_path, refused):
