@@ -41,9 +41,10 @@ class TrialRecorder:
     self._num_tasks = num_tasks
     shape = item.stages.reward.shape
     self._num_stages, self._num_rollouts, self._horizon = shape
-    self._stage = 0
-    self._step = 0
-    self._learner_step = 0
+    # `add_first` and `add` set them.
+    self._stage: int
+    self._step: int
+    self._learner_step: int
 
   @property
   def num_tasks(self) -> int:
@@ -196,9 +197,7 @@ class TrialAdder(TrialRecorder, base.Adder):
     self._num_items = 0
 
   def reset(self) -> None:
-    """Forgets an unfinished trial."""
-    self._stage = 0
-    self._step = 0
+    """Does nothing: `add_first` forgets an unfinished trial."""
 
   def add(
     self,

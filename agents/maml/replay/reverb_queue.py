@@ -165,9 +165,9 @@ class ReverbQueue:
     self._reuse = reuse
     self._handover = handover or interface.Handover()
     self._samples: Iterator[Any] | None = None
-    # Since the sampler was made.
-    self._num_taken = 0
-    self._start = interface.Counts(0, 0, 0)
+    # When the sampler was made, and since; `can_sample` sets them.
+    self._start: interface.Counts
+    self._num_taken: int
     self._is_closed = False
     # Held while native code runs that must not outlive the interpreter.
     self._native = threading.Lock()

@@ -210,3 +210,34 @@ def test_a_number_is_one(tmp_path):
   assert checkpoint.number('a') == 2
   with pytest.raises(ValueError, match='b is None, and must be a number'):
     checkpoint.number('b')
+
+
+def test_three_are_kept_unless_told(tmp_path):
+  checkpointer = checkpointing.Checkpointer(tmp_path)
+  for step in range(5):
+    checkpointer.save(step, _tree(), {})
+  assert [checkpointing.load(p).step for p in checkpointer.paths()] == [2, 3, 4]
+
+
+def test_all_is_on_the_disk_before_the_name_is(tmp_path, monkeypatch):
+  """First the whole file, then its name: a power cut leaves no half of one."""
+  synced = []
+  fsync = os.fsync
+
+  def noted(handle):
+    fsync(handle)
+    names = [path.name for path in tmp_path.iterdir()]
+    synced.append((handle, os.fstat(handle), names))
+
+  monkeypatch.setattr(os, 'fsync', noted)
+  path = checkpointing.Checkpointer(tmp_path).save(1, _tree(), {})
+  (_, file, before), (_, folder, after) = synced
+  assert os.path.samestat(file, path.stat())
+  assert file.st_size == path.stat().st_size
+  assert path.name not in before
+  assert os.path.samestat(folder, tmp_path.stat())
+  assert after == [path.name]
+  # And nothing stays open.
+  for handle, _, _ in synced:
+    with pytest.raises(OSError, match='Bad file descriptor'):
+      os.fstat(handle)

@@ -12,6 +12,7 @@ import pytest
 from acme_metarl import types
 from acme_metarl.agents import maml
 from acme_metarl.agents.maml import replay
+from acme_metarl.agents.maml.replay import local_queue
 
 KINDS = [
   replay.LOCAL,
@@ -291,3 +292,82 @@ def test_a_table_can_be_waited_for():
   waiting.start()
   assert table.wait_for(2, 30.0)
   waiting.join()
+
+
+@pytest.mark.parametrize('waker', ['insert', 'sample', 'close', 'restore'])
+def test_who_waits_is_woken_at_once(waker, tmp_path, monkeypatch):
+  """And not when it next asks whether to stop, here in a minute."""
+  monkeypatch.setattr(local_queue, '_WAIT_SECONDS', 60)
+  table = _make_table(replay.LOCAL, max_size=1)
+  if waker != 'insert':
+    table.insert([_item()])
+    table.save(tmp_path / 'full')
+  if waker == 'restore':
+    table.sample(1)
+  wait, wake = {
+    'insert': (lambda: table.sample(1), lambda: table.insert([_item()])),
+    'sample': (lambda: table.insert([_item()]), lambda: table.sample(1)),
+    'close': (lambda: table.insert([_item()]), table.close),
+    'restore': (
+      lambda: table.sample(1),
+      lambda: table.restore(tmp_path / 'full'),
+    ),
+  }[waker]
+  waiting = threading.Thread(target=wait, daemon=True)
+  waiting.start()
+  time.sleep(0.05)
+  assert waiting.is_alive()
+  wake()
+  waiting.join(10)
+  assert not waiting.is_alive()
+
+
+def test_a_local_server_ends_with_its_context():
+  with replay.serve([_make_table(replay.LOCAL)]) as client:
+    queue = replay.connect(client, 'trials')
+    queue.insert([_item()])
+    assert queue.can_sample(1)
+  assert not queue.can_sample(1)
+
+
+@pytest.mark.parametrize('kind', KINDS[1:])
+def test_a_table_counts_what_was_taken_ahead_of_a_batch(kind):
+  handover = replay.Handover()
+  table = _make_table(kind, batch_size=2, handover=handover)
+  with replay.serve([table]) as client:
+    iterator = replay.batches(client, 'trials', 2, reuse=1, handover=handover)
+    _insert(client, range(2))
+    next(iterator)
+    iterator.hand_over()
+    _insert(client, range(2))
+    counts = replay.connect(client, 'trials').counts
+    deadline = time.monotonic() + 5
+    while counts().sampled < 3 and time.monotonic() < deadline:
+      time.sleep(0.01)
+    assert counts() == (1, 4, 3)
+    assert table.can_sample(1)
+    assert next(iterator).data.learner_step.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize('reuse', [1, 2])
+def test_what_others_took_is_counted_in_tasks(reuse):
+  with replay.serve([_make_table(replay.LOCAL, reuse=reuse)]) as client:
+    _insert(client, range(9))
+    first, second = (replay.batches(client, 'trials', 3, reuse) for _ in 'ab')
+    assert next(first).num_elsewhere == 0
+    assert next(second).num_elsewhere == 3
+
+
+def test_a_server_that_does_not_say_what_others_took(monkeypatch):
+  def silent():
+    raise TimeoutError
+
+  with replay.serve([_make_table(replay.LOCAL)]) as client:
+    _insert(client, range(2))
+    queue = replay.connect(client, 'trials')
+    monkeypatch.setattr(queue, 'counts', silent)
+    assert next(replay.Batches(queue, 2, reuse=1)).num_elsewhere == 0
+
+
+def test_a_batch_by_hand_has_nothing_elsewhere():
+  assert replay.Batch(_item()).num_elsewhere == 0
