@@ -20,36 +20,24 @@ WORKERS ?= 2
 # For example `make train FLAGS="--seed=1"`; `--help` lists them.
 FLAGS ?=
 PYTEST := -m pytest -q -n $(WORKERS) --dist worksteal
-# Of the library's own tests, those that the agent's versions of its
-# dependencies see as well; the newest see all.
-SMOKE := tests/acme_metarl/*_test.py \
-  tests/acme_metarl/evaluators/reductions_test.py \
-  tests/acme_metarl/meta/task_loss_test.py \
-  tests/acme_metarl/on_device/sampling_test.py
-
-# Of the rest, what the newest versions see; everything, if they are alone.
-NEWER := tests/agents $(wildcard tests/launchers/runs/*trainer_test.py) \
-  tests/launchers/runs/loop_test.py tests/launchers/runs/loading_test.py \
-  tests/launchers/mains_test.py tests/launchers/train_test.py \
-  tests/launchers/train_on_device_test.py tests/conftest_test.py \
-  tests/doctests_test.py tests/readme_test.py tests/docs
-# Of those, what takes long and depends little on versions.
-LONG := tests/agents/maml/fuzz_test.py tests/agents/maml/sharding_test.py \
-  tests/launchers/train_test.py::test_stops_and_goes_on
+# See tests/selection.py.
+PART ?= usual
+SELECTION = $(if $(PART),--part=$(PART))
 
 .PHONY: help train test test-fast test-reverb test-current lint types docs \
-  notebooks check-learning check-ray check-mutations check-faults \
+  notebooks check-thorough check-learning check-ray check-mutations check-faults \
   measure-tests requirements release .venv-metaworld test-metaworld
 
 help:
 	@echo 'make train            the main job; FLAGS="--seed=1" sets flags'
-	@echo 'make test             everything, with Reverb and on the newest JAX'
+	@echo 'make test             with Reverb and on the newest JAX, in 8 minutes'
 	@echo '… STACK=reverb      with Reverb and Launchpad, on Python 3.10'
 	@echo '… STACK=current       on the newest Python, with a queue for Reverb'
 	@echo 'make test-fast        what takes no seconds, in under two minutes'
 	@echo 'make lint             format, style and types'
 	@echo 'make docs             the pages, in build/docs; warnings are errors'
 	@echo 'make notebooks        runs the tutorials and stores what they show'
+	@echo 'make check-thorough   the dearest tests, which make test leaves'
 	@echo 'make check-learning   tests that train for minutes'
 	@echo 'make check-ray        training in many processes with Ray'
 	@echo 'make check-mutations  do tests notice when a line is wrong?'
@@ -90,12 +78,11 @@ types: $$(ENVIRONMENT)/.ready
 	$(PYTHON) -m mypy --warn-unused-ignores tests/typed_use_test.py
 
 test-reverb: .venv/.ready
-	.venv/bin/python $(PYTEST) tests/*_test.py tests/agents \
-	  tests/environments tests/launchers $(SMOKE)
+	.venv/bin/python $(PYTEST) --stack=reverb $(SELECTION) tests
 
 test-current: .venv-modern/.ready
-	$(MODERN) $(PYTEST) $(if $(filter reverb,$(STACK)), \
-	  tests/acme_metarl tests/environments $(NEWER) $(LONG:%=--deselect %),tests)
+	$(MODERN) $(PYTEST) $(if $(filter reverb,$(STACK)),--stack=current) \
+	  $(SELECTION) tests
 
 docs: .venv-docs/.ready
 	$(DOCS) -m sphinx -b html -q -W --keep-going -d build/doctrees docs build/docs
@@ -103,6 +90,11 @@ docs: .venv-docs/.ready
 
 notebooks: .venv-docs/.ready
 	$(DOCS) -m docs.extensions.notebooks docs/tutorials/*.py
+
+# What `make test` leaves: the dearest tests, and most of long lists of cases.
+check-thorough:
+	@$(call if_found,3.10,$(MAKE) PART=rest test-reverb,:)
+	@$(call if_found,$(NEWEST),$(MAKE) PART=rest test-current,:)
 
 check-learning: $$(ENVIRONMENT)/.ready
 	$(PYTHON) -m pytest -q -m learning tests

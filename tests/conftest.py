@@ -6,7 +6,7 @@ launcher or earlier run compiled is loaded from a folder: `.cache/xla`, or below
 bounded, and may be deleted at any time.
 
 Tests are marked `slow` here: `slow.txt` lists them, as `make measure-tests`
-measured them.
+measured them. --stack and --part leave some of them to other runs.
 """
 
 import gc
@@ -19,10 +19,11 @@ import sys
 
 import pytest
 
+from tests import selection
+
 _ROOT = pathlib.Path(__file__).parent.parent
 _FOLDER = 'JAX_COMPILATION_CACHE_DIR'
 _LIMIT = 2**30  # Bytes.
-_SLOW = pathlib.Path(__file__).with_name('slow.txt')
 # Exist for Python 3.10 only; where they are installed nothing is skipped.
 _ABSENT = [
   name
@@ -77,12 +78,34 @@ def pytest_configure(config):
     os.environ['XLA_FLAGS'] = f'--xla_backend_optimization_level=0 {flags}'
 
 
+def pytest_addoption(parser):
+  parser.addoption(
+    '--stack',
+    choices=selection.STACKS,
+    help='leaves slow tests that are for the other stack to it',
+  )
+  parser.addoption(
+    '--part',
+    choices=selection.PARTS,
+    help='of slow tests those that `make test` runs, or the rest',
+  )
+
+
 @pytest.hookimpl(tryfirst=True)  # Before -m chooses.
-def pytest_collection_modifyitems(items):
-  slow = set(_SLOW.read_text().split())
+def pytest_collection_modifyitems(config, items):
+  costs = selection.seconds()
   for item in items:
-    if item.nodeid.partition('[')[0] in slow:
+    if selection.function(item.nodeid) in costs:
       item.add_marker('slow')
+  chosen = selection.selected(
+    [item.nodeid for item in items],
+    costs,
+    on=config.option.stack,
+    part=config.option.part,
+  )
+  left = [item for item in items if item.nodeid not in chosen]
+  config.hook.pytest_deselected(items=left)
+  items[:] = [item for item in items if item.nodeid in chosen]
 
 
 def _skip_without_wheels(path, report):

@@ -7,6 +7,8 @@ import re
 
 import pytest
 
+from tests import selection
+
 _ROOT = pathlib.Path(__file__).parent.parent
 _LAYERS = ('agents', 'environments', 'launchers')
 # Started as a script by the module that draws, whose tests are fast.
@@ -79,7 +81,7 @@ def _modules() -> dict[str, pathlib.Path]:
 def test_every_module_is_seen_by_a_fast_test():
   """One that mirrors it or imports it, or imports what imports it."""
   modules = _modules()
-  listed = (_ROOT / 'tests' / 'slow.txt').read_text().split()
+  listed = selection.seconds()
   waiting = set()
   for path in sorted((_ROOT / 'tests').rglob('*_test.py')):
     prefix = f'{path.relative_to(_ROOT).as_posix()}::'

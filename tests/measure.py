@@ -1,11 +1,12 @@
-"""Measures the tests, and writes the slow ones to `slow.txt`.
+"""Measures the tests, and writes what the slow ones cost to `slow.txt`.
 
     python tests/measure.py -n 2 --dist worksteal tests
 
 Arguments are pytest's. What counts is processor time, of the test and of the
 processes that it starts, so that a busy machine changes little. A function is
-slow if all its cases together take more than four tenths of a second.
-Functions that did not run keep their place in the file, unless they are gone.
+slow if all its cases together take more than four tenths of a second; written
+is what one takes. Functions that did not run keep their place in the file,
+unless they are gone.
 
 What a fixture of a module costs is its first user's: measure again with
 `-m 'not slow and not learning'`, and list by hand all users of one that shows.
@@ -22,9 +23,10 @@ import tempfile
 
 import pytest
 
+from tests import selection
+
 _SECONDS = 0.4
 _FILE = 'ACME_METARL_TEST_TIMES'
-_SLOW = pathlib.Path(__file__).with_name('slow.txt')
 
 
 def _processor_seconds() -> float:
@@ -54,16 +56,17 @@ def main(arguments: list[str]) -> int:
       check=False,
     )
     lines = pathlib.Path(file.name).read_text(encoding='utf-8').splitlines()
-  seconds = collections.Counter()
+  seconds, cases = collections.Counter(), collections.Counter()
   for name, spent in map(json.loads, lines):
-    seconds[name.partition('[')[0]] += spent
+    seconds[selection.function(name)] += spent
+    cases[selection.function(name)] += 1
   slow = {name for name in seconds if seconds[name] > _SECONDS}
-  kept = {
-    name
-    for name in _SLOW.read_text(encoding='utf-8').split()
+  costs = {
+    name: cost
+    for name, cost in selection.seconds().items()
     if name not in seconds and pathlib.Path(name.partition('::')[0]).exists()
   }
-  _SLOW.write_text(''.join(f'{x}\n' for x in sorted(slow | kept)))
+  selection.write(costs | {x: seconds[x] / cases[x] for x in slow})
   for name, spent in seconds.most_common(50):
     print(f'{spent:7.1f} s {name}')
   print(
