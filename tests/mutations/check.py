@@ -97,6 +97,34 @@ EQUIVALENT = {
   ),
   # The server's destructor stops it too, at the end of the function.
   ('agents/maml/replay/reverb_queue.py', 'server.stop()', 'pass'),
+  # Of a number that is 0 only the type counts.
+  (
+    'acme_metarl/evaluators/expansions.py',
+    'jnp.zeros_like(v_t[-1]),',
+    'jnp.zeros_like(v_t[(1)]),',
+  ),
+  (
+    'acme_metarl/evaluators/expansions.py',
+    'last = jnp.zeros_like(v_t[-1])',
+    'last = jnp.zeros_like(v_t[-2])',
+  ),
+  # Lists that are made of one another are of one length.
+  (
+    'acme_metarl/meta/inner_loop.py',
+    'floats = [x for x, yes in zip(leaves, is_float, strict=True) if yes]',
+    'floats = [x for x, yes in zip(leaves, is_float, strict=False) if yes]',
+  ),
+  (
+    'acme_metarl/meta/inner_loop.py',
+    'for x, yes in zip(leaves, is_float, strict=True)',
+    'for x, yes in zip(leaves, is_float, strict=False)',
+  ),
+  # Distributions of all stages are of one kind.
+  (
+    'acme_metarl/meta/task_loss.py',
+    'if self._has_kl(outputs[-1]):',
+    'if self._has_kl(outputs[(1)]):',
+  ),
   # `ZipFile.close` flushes too, which its documentation does not promise.
   ('launchers/runs/checkpointing.py', 'file.flush()', 'pass'),
 }

@@ -290,3 +290,30 @@ def test_refuses_step_sizes_of_other_shapes(sizes):
   """Broadcasting would give the parameters another shape."""
   with pytest.raises(ValueError, match='step_sizes must be a scalar'):
     inner_loop.ascend(jnp.zeros(3), jnp.ones(3), sizes)
+
+
+@pytest.mark.parametrize(
+  ('step_sizes', 'learned', 'trained'),
+  [
+    ('fixed', (), 'policy'),
+    ('fixed', 'learned', inner_loop.MetaParams('policy', (), 'learned')),
+    ('scalar', (), inner_loop.MetaParams('policy', 'sizes')),
+    (
+      'scalar',
+      'learned',
+      inner_loop.MetaParams('policy', 'sizes', 'learned'),
+    ),
+  ],
+)
+def test_what_is_trained_and_how_it_comes_back(step_sizes, learned, trained):
+  """All but fixed step sizes and the baseline; the policy alone goes bare."""
+  inner = inner_loop.GradientAscent(None, None, step_sizes=step_sizes)
+  whole = inner_loop.MetaParams('policy', 'sizes', learned, 'baseline')
+  assert inner_loop.trainable_part(inner, whole) == trained
+  stepped = jax.tree_util.tree_map(lambda x: f'new {x}', trained)
+  expected = whole._replace(policy='new policy')
+  if learned:
+    expected = expected._replace(learned='new learned')
+  if step_sizes == 'scalar':
+    expected = expected._replace(step_sizes='new sizes')
+  assert inner_loop.merge_trainable(inner, whole, stepped) == expected

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 
+import distrax
 import jax
 from jax import flatten_util
 import jax.numpy as jnp
@@ -348,7 +349,8 @@ class TestScoreWeights:
       ((last[g] - mean) / (std + 1e-8))[keep[g]].mean() for g in range(3)
     ]
     weights = task_loss_lib.emaml_weights(self._stages(reward, mask), reward)
-    np.testing.assert_allclose(weights, expected)
+    # Tight enough to see the 1e-8.
+    np.testing.assert_allclose(weights, expected, rtol=1e-12)
 
   def test_score_function_is_centred_by_the_other_tasks(self):
     values = np.random.default_rng(0).normal(size=3)
@@ -384,3 +386,45 @@ def test_stage_weights_add_up_the_objectives_of_all_stages():
   np.testing.assert_allclose(-found[0], [0.5, 0, 2] @ expected[:, 0])
   np.testing.assert_allclose(found[1], [0.5, 0, 2] @ expected[:, 1])
   np.testing.assert_allclose(total((0.0, 0.0, 1.0)), total(None))
+
+
+def _one_number(params, observation):
+  """N(θ o, 1): KL divergences are half the squared distance of the means."""
+  mean = params * observation[..., 0]
+  return distrax.Normal(mean, jnp.ones_like(mean))
+
+
+def test_kl_divergences_are_those_of_each_stage():
+  """Inner ones of stages 0 … K-1, the outer one of stage K; by hand."""
+  rng = np.random.default_rng(0)
+  policy = types.Policy(init=lambda key, x: jnp.zeros(()), apply=_one_number)
+  shape = (3, 2, 4)  # [K+1, B, T].
+  observation = rng.normal(size=(*shape, 1))
+  mask = np.ones(shape)
+  mask[:, 1, 2:] = 0.0
+  numbers = dict.fromkeys(types.Prepared._fields, rng.normal(size=shape))
+  stages = types.Prepared(
+    **numbers | {'observation': observation, 'mask': mask}
+  )._replace(behaviour_params=())
+  reference = (rng.normal(size=shape), np.ones(shape))
+  inner = inner_loop.GradientAscent(
+    policies.log_prob_fn(policy), evaluators.log_likelihood
+  )
+  loss = task_loss_lib.TaskLoss(policy, inner, 2, objectives.Surrogate())
+  params = task_loss_lib.MetaParams(jnp.asarray(0.5), jnp.asarray(0.3))
+  task = task_loss_lib.Task(stages, reference, jnp.zeros(()))
+
+  @jax.jit
+  def found(coefficient):
+    return loss.task_loss(params, task, coefficient), loss.unroll(
+      params, stages
+    )
+
+  (value, diagnostics), thetas = found(jnp.array([0.2, 0.6]))
+  distance = np.stack(thetas)[:, None, None] * observation[..., 0]
+  kl = (mask * (distance - reference[0]) ** 2 / 2).sum((1, 2)) / 6
+  np.testing.assert_allclose(diagnostics.inner_kl, kl[:2])
+  np.testing.assert_allclose(diagnostics.outer_kl, kl[2])
+  np.testing.assert_allclose(
+    value, -diagnostics.objective + (0.2 * kl[0] + 0.6 * kl[1]) / 2
+  )
