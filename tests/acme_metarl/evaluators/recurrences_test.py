@@ -68,6 +68,17 @@ def test_nested(order, length):
   chex.assert_trees_all_close(scanned, associated, atol=1e-11)
 
 
+@pytest.mark.parametrize('method', ['scan', 'associative'])
+@pytest.mark.parametrize('order', [1, 2, 5])
+def test_the_method_asked_for_is_the_one_used(method, order):
+  def nested(*args):  # Traced anew each time.
+    return recurrences.nested(*args, order=order)
+
+  with recurrences.use(method):
+    program = str(jax.make_jaxpr(nested)(*make_inputs(6)))
+  assert ('scan[' in program) == (method == 'scan')
+
+
 def test_nothing_passes_a_zero_coefficient():
   coefficient, _, constant, last = make_inputs(9)
   coefficient = coefficient.at[4].set(0.0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import types as builtin_types
 
 import distrax
 import jax
@@ -428,3 +429,27 @@ def test_kl_divergences_are_those_of_each_stage():
   np.testing.assert_allclose(
     value, -diagnostics.objective + (0.2 * kl[0] + 0.6 * kl[1]) / 2
   )
+
+
+def test_of_a_policy_without_divergences_none_are_reported():
+  def apply(params, observation):
+    normal = _one_number(params, observation)
+    return builtin_types.SimpleNamespace(log_prob=normal.log_prob)
+
+  policy = types.Policy(init=lambda key, x: jnp.zeros(()), apply=apply)
+  inner = inner_loop.GradientAscent(
+    policies.log_prob_fn(policy), evaluators.log_likelihood
+  )
+  loss = task_loss_lib.TaskLoss(
+    policy, inner, 1, objectives.Surrogate(), needs_kl=False
+  )
+  ones = jnp.ones((2, 1, 2))
+  stages = types.Prepared(**dict.fromkeys(types.Prepared._fields, ones))
+  stages = stages._replace(observation=ones[..., None], behaviour_params=())
+  params = task_loss_lib.MetaParams(jnp.asarray(0.5), jnp.asarray(0.3))
+  assert jax.jit(loss.reference)(params, stages) == ()
+  _, diagnostics = jax.jit(loss.task_loss)(
+    params, task_loss_lib.Task(stages, (), jnp.zeros(())), jnp.zeros(1)
+  )
+  assert diagnostics.inner_kl is None
+  assert diagnostics.outer_kl is None

@@ -2,7 +2,7 @@
 
 import json
 
-from absl import flags
+from absl import flags, logging
 import pytest
 
 from acme_metarl.launchers.runs import checkpointing, config_flags, directories
@@ -111,6 +111,17 @@ def test_resumes_with_the_configuration_that_is_there():
     _planned('--resume', f'--logdir={one.directory}', '--horizon=8'),
   ):
     pass
+
+
+def test_says_what_it_resumes_from(monkeypatch):
+  with _planned() as (one,):
+    _begin(one)
+  said = []
+  monkeypatch.setattr(
+    logging, 'info', lambda text, *args: said.append(text % args)
+  )
+  with _planned('--resume') as (again,):
+    assert said == [f'Resuming from {again.checkpoint.path}.']
 
 
 def test_resumes_from_the_beginning_where_there_is_no_checkpoint(tmp_path):

@@ -371,3 +371,24 @@ def test_a_server_that_does_not_say_what_others_took(monkeypatch):
 
 def test_a_batch_by_hand_has_nothing_elsewhere():
   assert replay.Batch(_item()).num_elsewhere == 0
+
+
+@pytest.mark.parametrize('kind', KINDS[1:])
+def test_a_server_that_does_not_answer_has_no_samples(kind, monkeypatch):
+  def silent():
+    raise TimeoutError
+
+  with replay.serve([_make_table(kind)]) as client:
+    _insert(client, range(2))
+    queue = replay.connect(client, 'trials')
+    assert queue.can_sample(2)
+    monkeypatch.setattr(queue, 'counts', silent)
+    assert not queue.can_sample(2)
+
+
+def test_reverb_is_the_default_where_it_is_installed(monkeypatch):
+  for found, kind in ((object(), replay.REVERB), (None, replay.LOCAL)):
+    monkeypatch.setattr(
+      importlib.util, 'find_spec', lambda name, found=found: found
+    )
+    assert replay.default_kind() == kind
