@@ -87,9 +87,10 @@ class AlgorithmConfig:
     outer_learning_rate: of an optimiser given by name.
     outer_optimizer_options: further keyword arguments for it.
     num_outer_epochs: outer steps on each meta-batch.
-    max_epoch_kl: a meta-batch's outer steps end once the mean KL(behaviour
-      policy ‖ policy) of a stage, before or after adaptation, is beyond it; the
-      first step is always made. None for no bound.
+    max_epoch_kl: bound on the mean KL(behaviour policy ‖ policy) of every
+      stage, before and after adaptation: an outer step that leads beyond it, or
+      to a higher loss than there was, is halved and tried again, instead of one
+      of the steps that follow. None for no bound.
     max_kl: trust region: bound on the mean KL between adapted policies.
     cg_iterations: trust region: conjugate-gradient steps.
     cg_damping: trust region: added to the curvature's diagonal.

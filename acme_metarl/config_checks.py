@@ -302,11 +302,10 @@ def _check_combinations(config: Any) -> None:
       f' max_kl, but num_outer_epochs is {config.num_outer_epochs}. Set'
       ' num_outer_epochs=1, or use "adam" for several steps.'
     )
-  if config.max_epoch_kl is not None and config.num_outer_epochs == 1:
+  if config.max_epoch_kl is not None and config.uses_trust_region:
     raise ValueError(
-      'max_epoch_kl ends the outer steps on a meta-batch early, but'
-      ' num_outer_epochs is 1, and the first is always made. Leave it None, or'
-      ' allow more epochs; a trust region has max_kl.'
+      'max_epoch_kl bounds the steps of an optax optimiser, and the trust'
+      ' region has max_kl. Set max_epoch_kl=None.'
     )
   if config.outer_objective == 'policy_gradient':
     if config.uses_trust_region:

@@ -56,8 +56,8 @@ _PRESETS = {
     evaluator='taylor_expansion', evaluator_options={'order': 3}, **_PROMP
   ),
   'promp_causal': dict(**_CAUSAL, **_PROMP),
-  # One step of Adam moves a robot's policy by up to .3; the updates that break
-  # one begin above 10.
+  # One step of Adam moves a robot's policy by up to .3; those that break one go
+  # beyond 1.
   'recommended': dict(**_CAUSAL, **_PROMP, max_epoch_kl=0.5),
   'vpg_maml': dict(
     evaluator='log_likelihood',

@@ -249,10 +249,16 @@ class OuterLoop:
 
   def _epochs(self, state: MetaState, batches, size):
     """Several steps of an optax optimiser on the same meta-batch."""
-    dials = _Dials.of(state)
+    dials, config = _Dials.of(state), self._config
 
-    def epoch(carry):
-      params, opt_state, num_skipped = carry
+    def evaluation(loss, aux):
+      return loss, jnp.append(aux.inner_kl, aux.outer_kl), aux
+
+    def evaluate(params):
+      return evaluation(*self._evaluate(params, dials, batches, size))
+
+    def epoch(progress):
+      params, (opt_state, num_skipped) = progress
       loss, gradient, statistics, aux = self._mean_gradient(
         params, dials, batches, size
       )
@@ -262,36 +268,41 @@ class OuterLoop:
       )
       new_params = self._merge(params, optax.apply_updates(trainable, updates))
       is_finite = _is_finite((loss, gradient))
-      carry = _select(
+      params, opt_state = _select(
         is_finite, (new_params, new_opt_state), (params, opt_state)
       )
-      return (*carry, num_skipped + ~is_finite), (loss, statistics, aux)
+      return (
+        epochs.Progress(params, (opt_state, num_skipped + ~is_finite)),
+        (evaluation(loss, aux), statistics),
+      )
 
-    carry = (state.params, state.opt_state, state.num_skipped)
-    carry, first, last, num_epochs = epochs.repeat(
-      epoch,
-      carry,
-      self._config.num_outer_epochs,
-      self._config.max_epoch_kl,
-      lambda report: jnp.append(report[2].inner_kl, report[2].outer_kl),
-    )
-    params, opt_state, num_skipped = carry
-    loss, aux = last[0], last[2]
-    if self._config.adaptive_inner_kl or self._config.num_outer_epochs == 1:
-      # The last epoch's diagnostics are those before its own step.
-      loss, aux = self._evaluate(params, dials, batches, size)
+    start = epochs.Progress(state.params, (state.opt_state, state.num_skipped))
+    metrics = {}
+    if config.max_epoch_kl is None:
+      end, first, (last, _) = epochs.repeat(
+        epoch, start, config.num_outer_epochs
+      )
+      if config.adaptive_inner_kl or config.num_outer_epochs == 1:
+        # The last epoch's diagnostics are those before its own step.
+        last = evaluate(end.params)
+    else:
+      end, first, last, num_epochs = epochs.repeat_within(
+        epoch, evaluate, start, config.num_outer_epochs, config.max_epoch_kl
+      )
+      metrics['num_epochs'] = num_epochs.astype(last[0].dtype)
+    (loss_before, _, aux_before), statistics = first
+    loss, _, aux = last
+    opt_state, num_skipped = end.rest
     state = state._replace(
-      params=params,
+      params=end.params,
       opt_state=opt_state,
       num_skipped=num_skipped,
       kl_coefficient=self._next_kl_coefficient(state.kl_coefficient, aux),
     )
-    metrics = diagnostics.metrics(
-      first[0], loss, first[1], first[2].objective, aux
-    )
-    if self._config.max_epoch_kl is not None:
-      metrics['num_epochs'] = num_epochs.astype(loss.dtype)
     return state, {
+      **diagnostics.metrics(
+        loss_before, loss, statistics, aux_before.objective, aux
+      ),
       **metrics,
       **diagnostics.kl_coefficients(state.kl_coefficient),
     }

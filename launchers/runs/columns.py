@@ -67,7 +67,7 @@ LEARNER: Mapping[str, str] = {
     ' its steps.'
   ),
   'kl_coefficient_k': 'Weight of the KL penalty of inner step k + 1.',
-  'num_epochs': 'Outer epochs made, which a KL bound may end early.',
+  'num_epochs': 'Outer steps made; a KL bound has others halved.',
   'num_skipped': (
     'Meta-updates so far whose gradient was not finite, which were left out.'
   ),
