@@ -74,6 +74,12 @@ def test_converts_to_the_fields_types():
   assert parsed == {'max_queue_size': 90}
 
 
+def test_none_is_none_only_where_a_callable_may_be_that():
+  assert _parse(inner_loop='None') == {'inner_loop': None}
+  assert _parse(inner_loop='json:loads') == {'inner_loop': json.loads}
+  assert _parse(evaluator='None') == {'evaluator': 'None'}
+
+
 @pytest.mark.parametrize(
   'field',
   [
