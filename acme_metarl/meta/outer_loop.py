@@ -252,7 +252,9 @@ class OuterLoop:
     dials, config = _Dials.of(state), self._config
 
     def evaluation(loss, aux):
-      return loss, jnp.append(aux.inner_kl, aux.outer_kl), aux
+      is_bounded = config.max_epoch_kl is not None
+      kl = jnp.append(aux.inner_kl, aux.outer_kl) if is_bounded else ()
+      return loss, kl, aux
 
     def evaluate(params):
       return evaluation(*self._evaluate(params, dials, batches, size))
