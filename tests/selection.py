@@ -1,8 +1,8 @@
 """Which tests a run takes; `slow.txt` says what they cost.
 
 `make test` runs everything that is quick on both stacks, and each slow test on
-one of them: with Reverb where an agent takes part, else on the newest JAX. Of a
-slow function with many cases it runs as many as cost two seconds, spread over
+one of them: with Reverb where an agent takes part, else on the newest JAX. Of
+a slow function with many cases it runs as many as cost `_SECONDS`, spread over
 all of them, and none that costs more than `_LONGEST`. What it leaves, `make
 check-thorough` runs; so does continuous integration.
 """
@@ -12,8 +12,8 @@ import pathlib
 from typing import TypeVar
 
 _SLOW = pathlib.Path(__file__).with_name('slow.txt')
-_SECONDS = 2.0  # Of one function.
-_LONGEST = 8.0  # Of one case.
+_SECONDS = 1.5  # Of one function.
+_LONGEST = 5.0  # Of one case.
 _AGENTS = (
   'tests/agents/',
   'tests/launchers/distributed/',
