@@ -12,8 +12,8 @@ import pathlib
 from typing import TypeVar
 
 _SLOW = pathlib.Path(__file__).with_name('slow.txt')
-_SECONDS = 1.5  # Of one function.
-_LONGEST = 5.0  # Of one case.
+_SECONDS = 1.0  # Of one function.
+_LONGEST = 4.0  # Of one case.
 _AGENTS = (
   'tests/agents/',
   'tests/launchers/distributed/',
