@@ -17,7 +17,6 @@ _LONGEST = 4.0  # Of one case.
 _AGENTS = (
   'tests/agents/',
   'tests/launchers/distributed/',
-  'tests/launchers/examples/agents',
   'tests/launchers/runs/agent_',
   'tests/launchers/runs/loading_test',
   'tests/launchers/runs/loop_test',
@@ -42,8 +41,10 @@ def seconds() -> dict[str, float]:
 
 
 def write(costs: dict[str, float]) -> None:
-  """Writes `slow.txt`."""
-  lines = [f'{cost:.1f} {node}\n' for node, cost in sorted(costs.items())]
+  """Writes `slow.txt`, to tenths of a second and none as nothing."""
+  lines = [
+    f'{max(cost, 0.1):.1f} {node}\n' for node, cost in sorted(costs.items())
+  ]
   _SLOW.write_text(''.join(lines), encoding='utf-8')
 
 

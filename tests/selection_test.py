@@ -1,9 +1,12 @@
 """Every test is run by `make test` or by `make check-thorough`, on a stack."""
 
+import pathlib
+
 import pytest
 
 from tests import selection
 
+_ROOT = pathlib.Path(__file__).parent.parent
 _COSTS = {
   'tests/agents/a_test.py::test_one': 3.0,
   'tests/agents/a_test.py::test_many': 0.5,
@@ -62,3 +65,15 @@ def test_what_was_measured_is_read_as_written(tmp_path, monkeypatch):
   monkeypatch.setattr(selection, '_SLOW', tmp_path / 'slow.txt')
   selection.write(_COSTS)
   assert selection.seconds() == _COSTS
+
+
+def test_many_cases_that_cost_next_to_nothing_are_usual(tmp_path, monkeypatch):
+  monkeypatch.setattr(selection, '_SLOW', tmp_path / 'slow.txt')
+  selection.write({'tests/a_test.py::test_a': 0.004})
+  (cost,) = selection.seconds().values()
+  assert len(selection.usual(range(200), cost)) == 10
+
+
+@pytest.mark.parametrize('prefix', selection._AGENTS)
+def test_what_is_for_reverb_is_there(prefix):
+  assert list(_ROOT.glob(f'{prefix}*'))

@@ -256,29 +256,35 @@ class OuterLoop:
       kl = jnp.append(aux.inner_kl, aux.outer_kl) if is_bounded else ()
       return loss, kl, aux
 
-    def evaluate(params):
+    def merge(trainable):
+      return self._merge(state.params, trainable)
+
+    def evaluate(trainable):
+      params = merge(trainable)
       return evaluation(*self._evaluate(params, dials, batches, size))
 
     def epoch(progress):
-      params, (opt_state, num_skipped) = progress
+      trainable, (opt_state, num_skipped) = progress
       loss, gradient, statistics, aux = self._mean_gradient(
-        params, dials, batches, size
+        merge(trainable), dials, batches, size
       )
-      trainable = self._trainable(params)
       updates, new_opt_state = self._optimizer.update(
         gradient, opt_state, trainable
       )
-      new_params = self._merge(params, optax.apply_updates(trainable, updates))
       is_finite = _is_finite((loss, gradient))
-      params, opt_state = _select(
-        is_finite, (new_params, new_opt_state), (params, opt_state)
+      trainable, opt_state = _select(
+        is_finite,
+        (optax.apply_updates(trainable, updates), new_opt_state),
+        (trainable, opt_state),
       )
       return (
-        epochs.Progress(params, (opt_state, num_skipped + ~is_finite)),
+        epochs.Progress(trainable, (opt_state, num_skipped + ~is_finite)),
         (evaluation(loss, aux), statistics),
       )
 
-    start = epochs.Progress(state.params, (state.opt_state, state.num_skipped))
+    start = epochs.Progress(
+      self._trainable(state.params), (state.opt_state, state.num_skipped)
+    )
     metrics = {}
     if config.max_epoch_kl is None:
       end, first, (last, _) = epochs.repeat(
@@ -296,7 +302,7 @@ class OuterLoop:
     loss, _, aux = last
     opt_state, num_skipped = end.rest
     state = state._replace(
-      params=end.params,
+      params=merge(end.params),
       opt_state=opt_state,
       num_skipped=num_skipped,
       kl_coefficient=self._next_kl_coefficient(state.kl_coefficient, aux),

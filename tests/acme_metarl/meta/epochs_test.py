@@ -9,7 +9,7 @@ import pytest
 
 from acme_metarl import config as config_lib
 from acme_metarl import presets
-from acme_metarl.meta import epochs, policies, synthetic
+from acme_metarl.meta import baselines, epochs, policies, synthetic
 from acme_metarl.meta import learner as learner_lib
 
 POLICY = policies.gaussian(2, hidden_sizes=(3,))
@@ -92,7 +92,7 @@ def test_each_seed_is_halved_by_itself_under_vmap():
 
 
 @functools.cache
-def _updated(num_outer_epochs, max_epoch_kl):
+def _updated(num_outer_epochs, max_epoch_kl, baseline='linear_feature'):
   """The state and metrics after one meta-batch."""
   settings = presets.make(
     'promp',
@@ -100,6 +100,7 @@ def _updated(num_outer_epochs, max_epoch_kl):
     num_outer_epochs=num_outer_epochs,
     max_epoch_kl=max_epoch_kl,
     outer_learning_rate=0.03,
+    baseline=baseline,
     inner_kl_coefficient=0.0,
   )
   learner = learner_lib.make_meta_learner(settings, POLICY, jax.devices()[:1])
@@ -140,6 +141,19 @@ def test_the_policy_stays_within_the_bound():
   assert 0 < metrics['num_epochs'] < 8
   assert bound / 4 < max(metrics['outer_kl'], metrics['inner_kl_0']) <= bound
   assert metrics['loss'] < metrics['loss_before']
+
+
+def test_what_no_outer_step_trains_is_not_halved():
+  """A baseline's state has counts, which have no half."""
+  value = baselines.LearnedValue((3,), num_epochs=1)
+  state, metrics = _updated(3, 0.02, value)
+  assert metrics['num_epochs'] < 3
+  counts = [
+    x
+    for x in jax.tree_util.tree_leaves(state.params.baseline)
+    if jnp.issubdtype(x.dtype, jnp.integer)
+  ]
+  assert counts
 
 
 @pytest.mark.parametrize(
