@@ -109,8 +109,8 @@ def bar(total: int, **options: Any) -> Any:
 class Progress:
   """Iterations of a run, the time left, and the newest returns.
 
-  Until the first ones are done it says for how long the run has been
-  compiling. The time left is that of the iterations after them.
+  Until the first ones are done it says for how long they have been compiled
+  and made. The time left is that of the iterations after them.
 
   Attributes:
     is_compiling: whether no iteration is done yet.
@@ -130,7 +130,7 @@ class Progress:
     self._is_over = threading.Event()
     self.is_compiling = initial < num_iterations
     if self.is_compiling:
-      self.say('Compiling…')
+      self.say('Compiling, then the first iteration…')
       threading.Thread(target=self._tick, daemon=True).start()
 
   def _tick(self) -> None:
@@ -140,7 +140,7 @@ class Progress:
         if not self.is_compiling:
           return
         seconds = time.monotonic() - self._start
-        text = f'Compiling for {seconds:.0f} s'
+        text = f'Compiling and first iteration: {seconds:.0f} s'
         sys.stderr.write(f'\r{text}' if is_terminal else f'{text}\n')
         sys.stderr.flush()
 

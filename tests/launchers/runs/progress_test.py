@@ -66,7 +66,10 @@ def test_a_run_compiles_first_and_leaves_that_out_of_its_speed(monkeypatch):
     run.advance({'return_0': 0.5, 'return_1': 1.5}, 4)
     run.close()
   lines = stream.getvalue().splitlines()
-  assert lines[:3] == ['Compiling…', *['Compiling for 0 s'] * 2]
+  assert lines[:3] == [
+    'Compiling, then the first iteration…',
+    *['Compiling and first iteration: 0 s'] * 2,
+  ]
   assert 'Iteration 0: evaluated.' in lines
   assert lines[-2].startswith('Compiled, and iteration 1 done: ')
   count, rate, left, returns = lines[-1].split(', ')
