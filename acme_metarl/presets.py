@@ -56,9 +56,11 @@ _PRESETS = {
     evaluator='taylor_expansion', evaluator_options={'order': 3}, **_PROMP
   ),
   'promp_causal': dict(**_CAUSAL, **_PROMP),
-  # One step of Adam moves a robot's policy by up to .3; those that break one go
-  # beyond 1.
-  'recommended': dict(**_CAUSAL, **_PROMP, max_epoch_kl=0.5),
+  # Four times the steps, none of which leads further than five of PROMP's do on
+  # robots.
+  'recommended': dict(
+    **_CAUSAL, **{**_PROMP, 'num_outer_epochs': 20, 'max_epoch_kl': 0.04}
+  ),
   'vpg_maml': dict(
     evaluator='log_likelihood',
     outer_objective='policy_gradient',

@@ -59,7 +59,7 @@ ROWS = {
     'full',
     'clipped_surrogate',
     'adam',
-    5,
+    20,
   ),
   'vpg_maml': ('log_likelihood', {}, 'full', 'policy_gradient', 'adam', 1),
   'meta_sgd': ('log_likelihood', {}, 'full', 'surrogate', 'trust_region', 1),
@@ -92,7 +92,7 @@ def test_rows(name):
   ) == ROWS[name]
   is_promp = name.startswith(('promp', 'recommended'))
   assert settings.inner_kl_coefficient == (5e-4 if is_promp else 0.0)
-  assert (settings.max_epoch_kl is None) == (name != 'recommended')
+  assert settings.max_epoch_kl == (0.04 if name == 'recommended' else None)
 
 
 @pytest.mark.parametrize('name', ROWS)
