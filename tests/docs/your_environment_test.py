@@ -14,42 +14,53 @@ def _rows(name):
     return list(csv.DictReader(file))
 
 
+def _train(algorithm, num_inner_steps, name):
+  """A column of the runs on reach: by iteration."""
+  return [
+    float(x[name])
+    for x in _rows('curves.csv')
+    if (x['benchmark'], x['algorithm'], x['split'], x['num_inner_steps_taken'])
+    == ('reach-v3', algorithm, 'train', num_inner_steps)
+  ]
+
+
 def test_the_table_of_meta_world_is_that_of_the_curves():
   page = _PAGE.read_text(encoding='utf-8')
-  cells = re.findall(
-    r'^\| ([\d,]+) \| ([\d.]+) \| ([\d.]+) \| ([\d,]+) \| ([\d,]+) \|$',
-    page,
-    re.MULTILINE,
-  )
-  told = [[float(x.replace(',', '')) for x in row] for row in cells]
-  train = [x for x in _rows('curves.csv') if x['split'] == 'train']
-  stored = [
-    [
-      float(before['environment_steps']),
-      *(float(x['success_ever']) for x in (before, after)),
-      *(round(float(x['return'])) for x in (before, after)),
-    ]
-    for before, after in zip(train[::2], train[1::2], strict=True)
+  rows = re.findall(r'^\| (\d00,000) \|(.*)\|$', page, re.MULTILINE)
+  told = [
+    [tuple(map(float, cell.split('→'))) for cell in cells.split('|')]
+    for _, cells in rows
   ]
-  assert told == stored
-
-
-def test_what_is_said_of_the_test_goals():
-  page = ' '.join(_PAGE.read_text(encoding='utf-8').split())
-  test = [x for x in _rows('curves.csv') if x['split'] == 'test']
-  untrained, trained = (
-    [f'{float(x["success_ever"]):.2f}' for x in test[i : i + 2]] for i in (0, 2)
+  assert [float(x.replace(',', '')) for x, _ in rows] == _train(
+    'promp', '0', 'environment_steps'
   )
+  algorithms = 'promp trpo_maml recommended promp_causal+max_epoch_kl=0.5'
+  for column, algorithm in zip(
+    zip(*told, strict=True), algorithms.split(), strict=True
+  ):
+    stored = zip(
+      *(_train(algorithm, x, 'success_ever') for x in '01'), strict=True
+    )
+    assert list(column) == list(stored)
+
+
+def test_what_is_said_of_returns():
+  page = ' '.join(_PAGE.read_text(encoding='utf-8').split())
+  last = [
+    f'{_train(algorithm, "1", "return")[-1]:,.0f}'
+    for algorithm in ('recommended', 'trpo_maml', 'promp')
+  ]
   assert (
-    f'{untrained[0]} before and {untrained[1]} after adaptation untrained, '
-    f'{trained[0]} and {trained[1]} after 500,000 steps'
-  ) in page
+    "{} at the end beside TRPO-MAML's {} and PROMP's {}".format(*last) in page
+  )
 
 
 def test_what_is_said_of_the_protocol():
   page = ' '.join(_PAGE.read_text(encoding='utf-8').split())
+  names = {'promp': 'PROMP', 'trpo_maml': 'TRPO-MAML'}
   for row in _rows('protocol.csv'):
+    name = names.get(row['algorithm'], row['algorithm'])
     assert (
-      f'| {row["meta_batch_size"]} | {row["num_evals"]} | '
+      f'| {row["meta_batch_size"]} | {row["num_evals"]} | {name} | '
       f'{float(row["success"]):.2f} | {float(row["return"]):,.0f} |'
     ) in page
