@@ -24,7 +24,7 @@ PRESET = 'recommended'
 # On navigation five Adam steps move the policy a hundredth as far as a trust
 # region does, and a hundred iterations pass before it leaves the place where it
 # walks to one and the same corner. On robots twenty of them, halved where they
-# lead too far, learn as quickly or more, and do not stall.
+# lead too far, learn as quickly or more (`launchers/results/robots`).
 #
 # There κ = .8: what counts lies a whole walk apart. (A κ that sets itself stays
 # there too, and what it measures takes more time than the update.)
