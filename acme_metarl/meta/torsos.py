@@ -15,9 +15,6 @@ import jax.numpy as jnp
 
 from acme_metarl.meta import observations
 
-# (filters, size of the kernel, stride) of each layer, and units on top.
-_MINATAR = (((16, 3, 1),), 128)
-_NATURE = (((32, 8, 4), (64, 4, 2), (64, 3, 1)), 512)
 # The smallest image that the Nature network's layers leave something of.
 _SMALLEST_NATURE = 36
 
@@ -105,7 +102,7 @@ def minatar(observation: chex.Array) -> chex.Array:
   Returns:
     `[..., 128]`.
   """
-  return _convolutional(observation, *_MINATAR)
+  return convolutional([(16, 3, 1)], [128])(observation)
 
 
 def nature(observation: chex.Array) -> chex.Array:
@@ -126,32 +123,65 @@ def nature(observation: chex.Array) -> chex.Array:
   Returns:
     `[..., 512]`.
   """
-  return _convolutional(observation, *_NATURE)
+  layers = [(32, 8, 4), (64, 4, 2), (64, 3, 1)]
+  return convolutional(layers, [512])(observation)
 
 
-def _convolutional(observation, layers, size) -> chex.Array:
-  (image,) = jax.tree_util.tree_leaves(observation)
-  x = jnp.asarray(image)
-  if jnp.issubdtype(x.dtype, jnp.integer):
-    x = x.astype(jnp.float32) / 255.0
-  elif not jnp.issubdtype(x.dtype, jnp.floating):
-    x = x.astype(jnp.float32)
-  batch = x.shape[:-3]
-  x = x.reshape((-1, *x.shape[-3:]))
-  for filters, kernel, stride in layers:
-    x = jax.nn.relu(Convolution(filters, kernel, stride)(x))
-  x = jax.nn.relu(hk.Linear(size)(x.reshape((x.shape[0], -1))))
-  return x.reshape((*batch, size))
+def convolutional(
+  layers: Sequence[tuple[int, int, int]],
+  hidden_sizes: Sequence[int],
+  padding: str = 'VALID',
+) -> Torso:
+  """Makes a torso of convolutions and of linear layers, with ReLUs.
+
+  >>> torso = convolutional([(32, 2, 2), (32, 2, 1)], [64], 'SAME')
+  >>> network = hk.without_apply_rng(hk.transform(torso))
+  >>> params = network.init(jax.random.PRNGKey(0), jnp.zeros((6, 6, 5)))
+  >>> params['linear']['w'].shape
+  (288, 64)
+
+  Args:
+    layers: filters, size of the kernel and stride of each convolution.
+    hidden_sizes: units of the linear layers that follow.
+    padding: 'VALID' for none, 'SAME' for zeros around the image.
+
+  Returns:
+    A function of images `[..., H, W, C]`, to be called inside of a Haiku
+    transform; integers are divided by 255.
+  """
+
+  def torso(observation: chex.ArrayTree) -> chex.Array:
+    (image,) = jax.tree_util.tree_leaves(observation)
+    x = jnp.asarray(image)
+    if jnp.issubdtype(x.dtype, jnp.integer):
+      x = x.astype(jnp.float32) / 255.0
+    elif not jnp.issubdtype(x.dtype, jnp.floating):
+      x = x.astype(jnp.float32)
+    batch = x.shape[:-3]
+    x = x.reshape((-1, *x.shape[-3:]))
+    for layer in layers:
+      x = jax.nn.relu(Convolution(*layer, padding=padding)(x))
+    x = x.reshape((x.shape[0], -1))
+    for size in hidden_sizes:
+      x = jax.nn.relu(hk.Linear(size)(x))
+    return x.reshape((*batch, x.shape[-1]))
+
+  return torso
 
 
 class Convolution(hk.Module):
-  """A convolution without padding, with the parameters of `hk.Conv2D`.
+  """A convolution with the parameters of `hk.Conv2D`.
 
   The kernel's size must be a multiple of its stride.
   """
 
   def __init__(
-    self, output_channels: int, kernel_size: int, stride: int, name=None
+    self,
+    output_channels: int,
+    kernel_size: int,
+    stride: int,
+    padding: str = 'VALID',
+    name: str | None = None,
   ):
     super().__init__(name)
     if kernel_size % stride:
@@ -159,9 +189,12 @@ class Convolution(hk.Module):
         f'kernel_size is {kernel_size}; it needs to be a multiple of the'
         f' stride, {stride}.'
       )
+    if padding not in ('VALID', 'SAME'):
+      raise ValueError(f'padding is {padding!r}; choose from VALID, SAME.')
     self._output_channels = output_channels
     self._kernel_size = kernel_size
     self._stride = stride
+    self._padding = padding
 
   def __call__(self, x: chex.Array) -> chex.Array:
     """Returns `[N, H', W', output_channels]` of `[N, H, W, C]`."""
@@ -170,6 +203,8 @@ class Convolution(hk.Module):
     shape = (size, size, channels, self._output_channels)
     w = hk.get_parameter('w', shape, x.dtype, scale)
     b = hk.get_parameter('b', shape[-1:], x.dtype, jnp.zeros)
+    if self._padding == 'SAME':
+      x = jnp.pad(x, ((0, 0), *(self._margins(n) for n in x.shape[1:3]), (0, 0)))
     # Blocks of the stride's size become channels, and the stride becomes one.
     x = _blocks(x, stride)
     w = w.reshape((size // stride, stride, size // stride, stride, *shape[2:]))
@@ -185,6 +220,12 @@ class Convolution(hk.Module):
       axis=-1,
     )
     return patches @ w + b
+
+  def _margins(self, length: int) -> tuple[int, int]:
+    """Zeros before and after, so that every stride-th pixel has its patch."""
+    reached = (-(-length // self._stride) - 1) * self._stride
+    margin = max(reached + self._kernel_size - length, 0)
+    return margin // 2, margin - margin // 2
 
 
 def _blocks(x: chex.Array, size: int) -> chex.Array:

@@ -79,6 +79,7 @@ class SelfTuningConfig:
       every meta-update plays one more.
     hidden_sizes: units of the torso of flat observations.
     torso: of the networks; by default what the observations ask for.
+    critic_torso: of each critic; by default critics share the policy's.
   """
 
   hyperparameters: Hyperparameters = Hyperparameters()
@@ -105,6 +106,7 @@ class SelfTuningConfig:
   reuses_validation: bool = True
   hidden_sizes: tuple[int, ...] = (64, 64)
   torso: torsos.Torso | None = None
+  critic_torso: torsos.Torso | None = None
 
   def __post_init__(self):
     for name in ('num_inner_steps', 'num_rollouts', 'horizon'):
@@ -157,6 +159,7 @@ class SelfTuningConfig:
       observation_spec,
       critic=self.critic,
       torso=self.torso,
+      critic_torso=self.critic_torso,
       hidden_sizes=self.hidden_sizes,
     )
 

@@ -1,4 +1,4 @@
-"""Networks of an actor-critic: one torso, a policy, and values on top."""
+"""Networks of an actor-critic: torsos, a policy and values on top of them."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -56,6 +56,7 @@ def make_actor_critic(
   *,
   critic: str = 'shared',
   torso: torsos.Torso | None = None,
+  critic_torso: torsos.Torso | None = None,
   hidden_sizes: Sequence[int] = (64, 64),
 ) -> ActorCritic:
   """The networks that specs ask for.
@@ -71,6 +72,9 @@ def make_actor_critic(
       https://arxiv.org/abs/2211.10550. The second head does not train the
       torso, so that without a meta-gradient all three learn the same.
     torso: what the heads share; by default `torsos.make_torso`'s.
+    critic_torso: what each critic has of its own, so that `torso` is the
+      policy's alone. Nothing that tunes a critic's target then moves the
+      policy, which bootstrapped meta-gradients need.
     hidden_sizes: units of the default torso of flat observations.
 
   Returns:
@@ -101,19 +105,23 @@ def make_actor_critic(
     # Close to uniform at first, as in published actor-critics.
     w_init = hk.initializers.VarianceScaling(1e-4)
     logits = hk.Linear(head.size, w_init=w_init, name='policy')(features)
-    seen = features
+    seen = critic_torso(observation) if critic_torso else features
     if critic == 'conditioned':
       pair = jnp.stack([jnp.asarray(x, features.dtype) for x in numbers[:2]])
       embedding = hk.Linear(_EMBEDDING_SIZE, name='condition')(pair)
       embedding = jnp.broadcast_to(
-        embedding, (*features.shape[:-1], _EMBEDDING_SIZE)
+        embedding, (*seen.shape[:-1], _EMBEDDING_SIZE)
       )
-      seen = jnp.concatenate([features, embedding], axis=-1)
+      seen = jnp.concatenate([seen, embedding], axis=-1)
     value = hk.Linear(1, name='value')(seen)[..., 0]
     outer_value = value
     if critic == 'outer':
-      constant = lax.stop_gradient(features)
-      outer_value = hk.Linear(1, name='outer_value')(constant)[..., 0]
+      seen = (
+        critic_torso(observation)
+        if critic_torso
+        else lax.stop_gradient(features)
+      )
+      outer_value = hk.Linear(1, name='outer_value')(seen)[..., 0]
     return Evaluation(head.make(logits), value, outer_value)
 
   transformed = hk.without_apply_rng(hk.transform(forward))

@@ -17,6 +17,7 @@ import optax
 
 from acme_metarl import self_tuning, types
 from acme_metarl.environments import gymnax_games, jumanji_games
+from acme_metarl.meta import torsos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +152,9 @@ _QUICK_CHAIN = dataclasses.replace(
   num_steps=8_000_000,
 )
 
+# Published: a network each for policy and critics. What they share, with
+# bootstrapping, is moved by the critic more than by the policy.
+_SNAKE_LAYERS = (32, 2, 2), (32, 2, 1)
 _SNAKE = Game(
   make=jumanji_games.snake,
   base=self_tuning.SelfTuningConfig(
@@ -163,6 +167,8 @@ _SNAKE = Game(
     meta_optimizer=optax.chain(
       optax.clip_by_global_norm(0.1), optax.adam(3e-3)
     ),
+    torso=torsos.convolutional(_SNAKE_LAYERS, (64, 64), 'SAME'),
+    critic_torso=torsos.convolutional(_SNAKE_LAYERS, (128, 128), 'SAME'),
   ),
   arms={
     name: {
@@ -182,6 +188,12 @@ _SNAKE = Game(
   },
   num_steps=75_000_000,
   evaluates=True,
+)
+
+# The default torso, which all heads share.
+_SHARED_SNAKE = dataclasses.replace(
+  _SNAKE,
+  base=dataclasses.replace(_SNAKE.base, torso=None, critic_torso=None),
 )
 
 _THREE = {'num_inner_steps': 3}
@@ -216,6 +228,7 @@ GAMES: Mapping[str, Game] = {
   'discounting_chain': _CHAIN,
   'discounting_chain_quick': _QUICK_CHAIN,
   'snake': _SNAKE,
+  'snake_shared_torso': _SHARED_SNAKE,
   **{
     name: Game(
       make=lambda name=name: gymnax_games.minatar(name),

@@ -11,19 +11,22 @@ from acme_metarl import on_device, presets, types
 from acme_metarl.meta import policies, torsos
 
 
+@pytest.mark.parametrize('padding', ['VALID', 'SAME'])
 @pytest.mark.parametrize(
   ('size', 'kernel', 'stride'),
-  [((6, 7), 3, 1), ((9, 11), 4, 2), ((8, 8), 2, 2)],
+  [((6, 7), 3, 1), ((9, 11), 4, 2), ((8, 8), 2, 2), ((3, 5), 2, 1)],
 )
-def test_products_of_patches_are_a_convolution(_float64, size, kernel, stride):
+def test_products_of_patches_are_a_convolution(
+  _float64, size, kernel, stride, padding
+):
   x = jax.random.normal(jax.random.PRNGKey(0), (2, *size, 3))
 
   def forward(module, *arguments):
     return hk.without_apply_rng(hk.transform(lambda x: module(*arguments)(x)))
 
-  ours = forward(torsos.Convolution, 5, kernel, stride)
+  ours = forward(torsos.Convolution, 5, kernel, stride, padding)
   theirs = forward(
-    lambda *_: hk.Conv2D(5, kernel, stride, padding='VALID', name='convolution')
+    lambda *_: hk.Conv2D(5, kernel, stride, padding=padding, name='convolution')
   )
   params = ours.init(jax.random.PRNGKey(1), x)
   assert jax.tree.map(jnp.shape, params) == jax.tree.map(
@@ -37,6 +40,11 @@ def test_products_of_patches_are_a_convolution(_float64, size, kernel, stride):
 def test_a_kernel_is_a_multiple_of_its_stride():
   with pytest.raises(ValueError, match='kernel_size is 3; .* stride, 2'):
     hk.transform(lambda: torsos.Convolution(1, 3, 2)).init(None)
+
+
+def test_padding_is_none_or_zeros():
+  with pytest.raises(ValueError, match="padding is 'FULL'; .* VALID, SAME"):
+    hk.transform(lambda: torsos.Convolution(1, 2, 2, 'FULL')).init(None)
 
 
 @pytest.mark.parametrize(

@@ -33,12 +33,17 @@ START = self_tuning.Hyperparameters(0.9, 0.8, 1.0, 0.5, 0.1)
 B, T, K = 3, 4, 3
 
 
-def _networks(critic='shared'):
+def _torso(observation):
+  return jnp.tanh(hk.Linear(3)(observation))
+
+
+def _networks(critic='shared', critic_torso=None):
   return self_tuning.make_actor_critic(
     _spec(num_values=3),
     _spec(shape=(2,)),
     critic=critic,
-    torso=lambda x: jnp.tanh(hk.Linear(3)(x)),
+    torso=_torso,
+    critic_torso=critic_torso,
   )
 
 
@@ -46,10 +51,10 @@ def _spec(**attributes):
   return type('Spec', (), {'dtype': np.float64, **attributes})
 
 
-def _update(name, optimizer, critic='shared', **options):
+def _update(name, optimizer, critic='shared', critic_torso=None, **options):
   evaluator, evaluator_options = EVALUATORS[name]
   return self_tuning.ActorCriticUpdate(
-    _networks(critic),
+    _networks(critic, critic_torso),
     start=START,
     tuned=TUNED,
     evaluator=evaluator,
@@ -102,9 +107,9 @@ def _chain(step, life, stages):
 
 
 @functools.cache
-def _meta_gradients(name, optimizer, critic='shared'):
+def _meta_gradients(name, optimizer, critic='shared', critic_torso=None):
   """For K = 1, 2, 3, by differentiation and by finite differences `[3, 5]`."""
-  update = _update(name, optimizer, critic)
+  update = _update(name, optimizer, critic, critic_torso)
   # One program for an update and one for its derivative, however many.
   step = jax.jit(update.update)
   life = _life(update)
@@ -157,10 +162,44 @@ def test_meta_gradient_equals_finite_differences(_float64, name, optimizer):
   np.testing.assert_allclose(exact, differences, rtol=2e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize('critic', ['conditioned', 'outer'])
-def test_so_it_does_with_other_critics(_float64, critic):
-  exact, differences = _meta_gradients('order_2', 'sgd', critic)
+@pytest.mark.parametrize(
+  ('critic', 'critic_torso'),
+  [
+    ('conditioned', None),
+    ('outer', None),
+    ('shared', _torso),
+    ('conditioned', _torso),
+    ('outer', _torso),
+  ],
+)
+def test_so_it_does_with_other_critics(_float64, critic, critic_torso):
+  exact, differences = _meta_gradients('order_2', 'sgd', critic, critic_torso)
   np.testing.assert_allclose(exact, differences, rtol=2e-6, atol=1e-9)
+  # With one update, what the critic's loss weighs moves no policy but a shared
+  # network's. With more, the critic has a part in advantages.
+  value_cost = np.abs(exact[:, sorted(TUNED).index('value_cost')])
+  assert (value_cost[0] == 0) == (critic_torso is not None)
+  assert (value_cost[1:] > 1e-6).all()
+
+
+@pytest.mark.parametrize('critic', ['shared', 'conditioned', 'outer'])
+def test_critics_of_their_own_share_nothing(_float64, critic):
+  networks = _networks(critic, _torso)
+  params = networks.init(jax.random.PRNGKey(0), jnp.ones(2))
+
+  def outputs(params):
+    evaluation = networks.apply(params, jnp.ones(2), START)
+    logits = evaluation.distribution.logits
+    return logits[0], evaluation.value, evaluation.outer_value
+
+  moves = [
+    {name for name, x in row.items() if jax.tree.leaves(x)[1].any()}
+    for row in jax.jacobian(outputs)(params)
+  ]
+  policy, value, outer_value = moves
+  assert len(policy) == 2
+  assert not policy & (value | outer_value)
+  assert (value & outer_value == set()) == (critic == 'outer')
 
 
 @pytest.mark.parametrize('optimizer', OPTIMIZERS)
