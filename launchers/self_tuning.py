@@ -9,7 +9,8 @@ this library for the policy loss, with and without an outer critic. See
 
 Games, each with its published settings: `discounting_chain`, `snake` (needs
 jumanji), and MinAtar's `asterix`, `breakout`, `freeway`, `seaquest` and
-`space_invaders` (all but Snake need gymnax).
+`space_invaders` (all but Snake need gymnax). `snake_shared_torso` is Snake with one
+torso for policy and critics.
 
 Arms of the chain and of Snake: `a2c`, `mg` and `bmg` (meta-gradient, and a
 bootstrapped one), `mg_outer` and `bmg_outer` with an outer critic. Arms of
@@ -22,7 +23,7 @@ Writes into the output directory
   again, and what was ended goes on;
 * `GAME.csv`: a row per arm; scores are mean returns of the last tenth of
   training, of Snake of whole episodes by the policy's mode; `training_mean` is
-  that of all training;
+  that of all training, `training_end` that of a curve's last point;
 * `GAME.png`;
 * `GAME_meta_gradients.csv` and `GAME_speed.csv` with those `--measure`s.
 """

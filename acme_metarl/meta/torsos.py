@@ -204,7 +204,8 @@ class Convolution(hk.Module):
     w = hk.get_parameter('w', shape, x.dtype, scale)
     b = hk.get_parameter('b', shape[-1:], x.dtype, jnp.zeros)
     if self._padding == 'SAME':
-      x = jnp.pad(x, ((0, 0), *(self._margins(n) for n in x.shape[1:3]), (0, 0)))
+      rows, columns = (self._margins(n) for n in x.shape[1:3])
+      x = jnp.pad(x, ((0, 0), rows, columns, (0, 0)))
     # Blocks of the stride's size become channels, and the stride becomes one.
     x = _blocks(x, stride)
     w = w.reshape((size // stride, stride, size // stride, stride, *shape[2:]))

@@ -74,6 +74,10 @@ class SelfTuningConfig:
       https://arxiv.org/abs/2109.04504): L − 1 more inner updates and one step
       down the outer loss make a target, and the outer loss becomes the KL
       divergence from it. 0 for the plain meta-gradient.
+    target_optimizer: of that step down the outer loss; an optax transformation,
+      by default `optimizer`. It has a state of its own: in that of the inner
+      loss, momentum and step sizes are those of the inner gradients, and a
+      target that follows them leads to the inner objective.
     reuses_validation: whether the rollout that the outer loss is measured on is
       the next first inner rollout, as it is of those very parameters. Otherwise
       every meta-update plays one more.
@@ -103,6 +107,7 @@ class SelfTuningConfig:
   outer_value_cost: float = 0.5
   meta_optimizer: optax.GradientTransformation = optax.adam(1e-3)
   bootstrap_steps: int = 0
+  target_optimizer: optax.GradientTransformation | None = None
   reuses_validation: bool = True
   hidden_sizes: tuple[int, ...] = (64, 64)
   torso: torsos.Torso | None = None
@@ -115,8 +120,10 @@ class SelfTuningConfig:
       input_checks.positive_integer('bootstrap_steps', self.bootstrap_steps)
     for name in ('differentiates_optimizer', 'reuses_validation'):
       input_checks.boolean(name, getattr(self, name))
-    for name in ('optimizer', 'meta_optimizer'):
+    for name in ('optimizer', 'meta_optimizer', 'target_optimizer'):
       value = getattr(self, name)
+      if value is None and name == 'target_optimizer':
+        continue
       if not hasattr(value, 'init') or not hasattr(value, 'update'):
         raise ValueError(
           f'{name} is {value!r}; it needs to be an optax transformation.'

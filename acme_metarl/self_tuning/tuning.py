@@ -31,12 +31,14 @@ class TunerState(NamedTuple):
     meta_opt_state: of the meta-optimiser.
     num_updates: meta-updates done.
     num_skipped: meta-gradients that were not finite, and not applied.
+    target_opt_state: of the step that ends a bootstrapped target.
   """
 
   meta_params: updating.MetaParams
   meta_opt_state: Any
   num_updates: chex.Array
   num_skipped: chex.Array
+  target_opt_state: Any = ()
 
 
 class _Result(NamedTuple):
@@ -44,6 +46,7 @@ class _Result(NamedTuple):
 
   params: types.PyTree
   opt_state: Any
+  target_opt_state: Any
   validation: types.Stage
   carry: Any
 
@@ -74,6 +77,7 @@ class Tuner:
     """
     self.config = config
     self.update = config.make_update(networks)
+    self._target_optimizer = config.target_optimizer or config.optimizer
 
   def init(self, key: chex.PRNGKey, observation: chex.ArrayTree) -> TunerState:
     """Returns the state at the start, for one unbatched observation.
@@ -86,7 +90,11 @@ class Tuner:
       _check_optimizer(self.config.optimizer, meta_params.params)
     meta_opt_state = self.config.meta_optimizer.init(meta_params.tuned)
     zero = jnp.zeros((), jnp.int32)
-    return TunerState(meta_params, meta_opt_state, zero, zero)
+    state = TunerState(meta_params, meta_opt_state, zero, zero)
+    if self.config.bootstrap_steps:
+      target_opt_state = self._target_optimizer.init(meta_params.params)
+      state = state._replace(target_opt_state=target_opt_state)
+    return state
 
   def step(
     self, state: TunerState, first: types.Stage, play: Play, carry: Any
@@ -107,7 +115,12 @@ class Tuner:
     if not self.config.tuned:
       return self._plain_step(state, first, play, carry)
     gradient, (result, loss) = jax.grad(self.meta_loss, has_aux=True)(
-      state.meta_params.tuned, state.meta_params, first, play, carry
+      state.meta_params.tuned,
+      state.meta_params,
+      first,
+      play,
+      carry,
+      state.target_opt_state,
     )
     norm = optax.global_norm(gradient)
     is_finite = jnp.isfinite(norm)
@@ -125,6 +138,7 @@ class Tuner:
       meta_opt_state,
       state.num_updates + 1,
       state.num_skipped + 1 - is_finite.astype(jnp.int32),
+      result.target_opt_state,
     )
     metrics = {
       'meta_loss': loss,
@@ -146,6 +160,7 @@ class Tuner:
     first: types.Stage,
     play: Play,
     carry: Any,
+    target_opt_state: Any = (),
   ) -> tuple[chex.Array, tuple[_Result, chex.Array]]:
     """The outer loss after K updates, as a function of the tuned scalars.
 
@@ -157,6 +172,7 @@ class Tuner:
       first: rollouts of its parameters.
       play: see `step`.
       carry: see `step`.
+      target_opt_state: of the step that ends a bootstrapped target.
 
     Returns:
       The loss, and what is left to carry on.
@@ -170,19 +186,19 @@ class Tuner:
       params, opt_state = self.update.update(life, params, opt_state, stage)
     validation, carry = _play(play, params, carry)
     if self.config.bootstrap_steps:
-      loss, carry = self._distance_from_target(
-        life, params, opt_state, validation, play, carry
+      loss, target_opt_state, carry = self._distance_from_target(
+        life, params, opt_state, target_opt_state, validation, play, carry
       )
     else:
       loss = self.update.outer_loss(
         params, validation, life, self.config.outer_entropy_cost
       )
-    result = _Result(params, opt_state, validation, carry)
+    result = _Result(params, opt_state, target_opt_state, validation, carry)
     return loss, lax.stop_gradient((result, loss))
 
   def _distance_from_target(
-    self, life, params, opt_state, stage, play, carry
-  ) -> tuple[chex.Array, Any]:
+    self, life, params, opt_state, target_opt_state, stage, play, carry
+  ) -> tuple[chex.Array, Any, Any]:
     """KL divergence from the policy that bootstrapping leads to."""
     life, target, opt_state = lax.stop_gradient((life, params, opt_state))
     for _ in range(self.config.bootstrap_steps - 1):
@@ -191,13 +207,17 @@ class Tuner:
     gradient = jax.grad(self.update.outer_loss)(
       target, stage, life, self.config.outer_entropy_cost
     )
-    target, _ = self.update.descend(target, opt_state, gradient)
+    updates, target_opt_state = self._target_optimizer.update(
+      gradient, target_opt_state, target
+    )
+    target = optax.apply_updates(target, updates)
     ours, theirs = (
       self.update.policies(x, stage, life)
       for x in (params, lax.stop_gradient(target))
     )
     divergence = theirs.kl_divergence(ours)
-    return jnp.sum(divergence * stage.mask) / jnp.sum(stage.mask), carry
+    distance = jnp.sum(divergence * stage.mask) / jnp.sum(stage.mask)
+    return distance, target_opt_state, carry
 
   def _plain_step(self, state, first, play, carry):
     life, stage = state.meta_params, first

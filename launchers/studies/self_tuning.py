@@ -171,6 +171,7 @@ def _row(arm: str, runs: list[dict[str, Any]]) -> dict[str, Any]:
     'training_mean': np.mean(
       [np.nanmean(np.array(run['curve']['return'], float)) for run in runs]
     ),
+    'training_end': np.mean([run['curve']['return'][-1] for run in runs]),
     'minutes': np.mean([run['seconds'] for run in runs]) / 60,
   }
   for name in ('discount', 'lambda_', 'value_cost', 'entropy_cost'):

@@ -196,6 +196,8 @@ def test_arms_are_what_they_are_called():
   assert games['breakout'].config('order_2_k3_outer').critic == 'outer'
   assert games['breakout'].config('lvc_k3').evaluator_options == {'order': 1}
   assert games['snake'].config('bmg').bootstrap_steps == 1
+  assert games['snake'].config('bmg').critic_torso is not None
+  assert games['snake_shared_torso'].config('bmg').critic_torso is None
   for game in games.values():
     for arm in game.arms:
       config = game.config(arm)
