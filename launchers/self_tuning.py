@@ -9,8 +9,8 @@ this library for the policy loss, with and without an outer critic. See
 
 Games, each with its published settings: `discounting_chain`, `snake` (needs
 jumanji), and MinAtar's `asterix`, `breakout`, `freeway`, `seaquest` and
-`space_invaders` (all but Snake need gymnax). `snake_shared_torso` is Snake with one
-torso for policy and critics.
+`space_invaders` (all but Snake need gymnax). In `snake_shared_torso` policy and
+critics share a torso.
 
 Arms of the chain and of Snake: `a2c`, `mg` and `bmg` (meta-gradient, and a
 bootstrapped one), `mg_outer` and `bmg_outer` with an outer critic. Arms of

@@ -73,8 +73,7 @@ def make_actor_critic(
       torso, so that without a meta-gradient all three learn the same.
     torso: what the heads share; by default `torsos.make_torso`'s.
     critic_torso: what each critic has of its own, so that `torso` is the
-      policy's alone. Nothing that tunes a critic's target then moves the
-      policy, which bootstrapped meta-gradients need.
+      policy's alone.
     hidden_sizes: units of the default torso of flat observations.
 
   Returns:

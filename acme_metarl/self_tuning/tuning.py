@@ -128,17 +128,17 @@ class Tuner:
       gradient, state.meta_opt_state, state.meta_params.tuned
     )
     tuned = optax.apply_updates(state.meta_params.tuned, updates)
-    tuned, meta_opt_state = jax.tree_util.tree_map(
+    tuned, meta_opt_state, target_opt_state = jax.tree_util.tree_map(
       lambda new, old: jnp.where(is_finite, new, old),
-      (tuned, meta_opt_state),
-      (state.meta_params.tuned, state.meta_opt_state),
+      (tuned, meta_opt_state, result.target_opt_state),
+      (state.meta_params.tuned, state.meta_opt_state, state.target_opt_state),
     )
     state = TunerState(
       updating.MetaParams(tuned, result.params, result.opt_state),
       meta_opt_state,
       state.num_updates + 1,
       state.num_skipped + 1 - is_finite.astype(jnp.int32),
-      result.target_opt_state,
+      target_opt_state,
     )
     metrics = {
       'meta_loss': loss,

@@ -152,8 +152,7 @@ _QUICK_CHAIN = dataclasses.replace(
   num_steps=8_000_000,
 )
 
-# Published: a network each for policy and critics. What they share, with
-# bootstrapping, is moved by the critic more than by the policy.
+# Published: a network each for policy and critics.
 _SNAKE_LAYERS = (32, 2, 2), (32, 2, 1)
 _SNAKE = Game(
   make=jumanji_games.snake,

@@ -17,6 +17,7 @@ from acme_metarl import evaluators, self_tuning
     ({'optimizer': 1e-3}, 'optimizer is 0.001; it needs to be an optax'),
     ({'meta_optimizer': None}, 'meta_optimizer is None; it needs'),
     ({'outer_discount': 1.5}, r'outer_discount is 1.5; .* \[0, 1\]'),
+    ({'target_optimizer': 0.1}, 'target_optimizer is 0.1; it needs to be an'),
     ({'outer_entropy_cost': -1.0}, 'outer_entropy_cost is -1.0'),
     ({'critic': 'inner'}, "critic is 'inner'; choose from shared"),
     ({'evaluator': 'dice'}, "evaluator is 'dice'; choose from log_likelihood"),

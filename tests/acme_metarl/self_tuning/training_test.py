@@ -86,8 +86,13 @@ class TestTraining:
   def test_tunes_the_discount_and_earns_more(self):
     """At a discount of .5 the late reward is worth .375, and the early 1."""
     returns, discounts = {}, {}
-    for name, tuned in (('a2c', ()), ('mg', ('discount',))):
-      config = _config(tuned=tuned, critic='outer')
+    arms = {
+      'a2c': {'tuned': ()},
+      'mg': {'tuned': ('discount',)},
+      'bootstrapped': {'tuned': ('discount',), 'bootstrap_steps': 1},
+    }
+    for name, settings in arms.items():
+      config = _config(critic='outer', **settings)
       train = self_tuning.make_train(config, Patience(), num_iterations=300)
       state, metrics = jax.vmap(train)(
         jax.random.split(jax.random.PRNGKey(0), 2)
@@ -98,8 +103,9 @@ class TestTraining:
       discounts[name] = late['discount'][:, -1]
     assert (returns['a2c'] < 1.4).all(), returns
     assert (discounts['a2c'] == 0.5).all()
-    assert (discounts['mg'] > 0.7).all(), discounts
-    assert (returns['mg'] > 2.5).all(), returns
+    for name in ('mg', 'bootstrapped'):
+      assert (discounts[name] > 0.7).all(), discounts
+      assert (returns[name] > 2.5).all(), returns
 
   @pytest.mark.parametrize(
     'settings',
@@ -120,18 +126,24 @@ class TestTraining:
     if config.bootstrap_steps:
       assert (metrics['meta_loss'] > 0).all()  # A divergence.
 
-  def test_meta_gradients_that_are_not_finite_are_skipped(self):
+  @pytest.mark.parametrize('bootstrap_steps', [0, 1])
+  def test_meta_gradients_that_are_not_finite_are_skipped(
+    self, bootstrap_steps
+  ):
     class Broken(Patience):
       def _show(self, state, reward, discount):
         return super()._show(state, reward * jnp.inf, discount)
 
-    trainer = self_tuning.make_trainer(_config(), Broken())
+    config = _config(bootstrap_steps=bootstrap_steps)
+    trainer = self_tuning.make_trainer(config, Broken())
     state = jax.jit(trainer.init)(jax.random.PRNGKey(0))
-    before = state.tuner.meta_params.tuned
+    before = state.tuner.meta_params.tuned, state.tuner.target_opt_state
     state, metrics = jax.jit(trainer.iterate)(state)
     assert metrics['num_skipped'] == 1
     jax.tree.map(
-      np.testing.assert_array_equal, before, state.tuner.meta_params.tuned
+      np.testing.assert_array_equal,
+      before,
+      (state.tuner.meta_params.tuned, state.tuner.target_opt_state),
     )
 
   def test_rollouts_are_whole_episodes_one_after_the_other(self):

@@ -296,6 +296,62 @@ def test_shipped_meta_loss_has_that_gradient(_float64):
   np.testing.assert_allclose(list(gradient.values()), expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize('own', [None, optax.sgd(0.5)])
+def test_a_bootstrapped_target_steps_down_the_outer_loss(_float64, own):
+  """From where the inner loss led, by a state that has not seen its gradients.
+
+  And the meta-gradient is that of the divergence from a constant target.
+  """
+  config = self_tuning.SelfTuningConfig(
+    hyperparameters=START,
+    tuned=TUNED,
+    optimizer=OPTIMIZERS['adam'],
+    bootstrap_steps=1,
+    target_optimizer=own,
+  )
+  tuner = self_tuning.Tuner(config, _networks())
+  update, life = tuner.update, _life(tuner.update)
+  first = _stage(update, life.params, jax.random.PRNGKey(0))
+
+  @jax.jit
+  def move(tuned):
+    merged = update.merge(life, tuned)
+    return update.update(merged, *update.init(merged), first)[0]
+
+  params = move(life.tuned)
+  validation = _stage(update, params, jax.random.PRNGKey(1))
+  state = tuner.init(jax.random.PRNGKey(0), jnp.zeros(2)).target_opt_state
+  gradient, (result, loss) = jax.jit(
+    jax.grad(
+      lambda x: tuner.meta_loss(x, life, first, _next, (validation,), state),
+      has_aux=True,
+    )
+  )(life.tuned)
+
+  step = own or config.optimizer
+  outer = jax.grad(update.outer_loss)(params, validation, life)
+  changes, after = step.update(outer, step.init(params), params)
+  jax.tree.map(np.testing.assert_allclose, result.target_opt_state, after)
+  target = update.policies(
+    optax.apply_updates(params, changes), validation, life
+  )
+
+  @jax.jit
+  def distance(tuned):
+    ours = update.policies(move(tuned), validation, life)
+    return jnp.mean(target.kl_divergence(ours))
+
+  np.testing.assert_allclose(loss, distance(life.tuned), rtol=1e-9)
+  size = 1e-5
+  for name, x in life.tuned.items():
+    ahead, behind = (
+      distance({**life.tuned, name: x + sign * size}) for sign in (1.0, -1.0)
+    )
+    difference = (ahead - behind) / (2 * size)
+    assert abs(difference) > 1e-7
+    np.testing.assert_allclose(gradient[name], difference, rtol=1e-5)
+
+
 def _next(params, stages):
   del params
   return stages[0], stages[1:]
