@@ -22,8 +22,8 @@ _ALGORITHMS = {
 }
 
 
-def _stored():
-  """Returns after adaptation by environment, seed, algorithm and iteration."""
+def _stored(column='return_mean'):
+  """A column after adaptation by environment, seed, algorithm and iteration."""
   returns = {}
   for name in ('figure_2', 'robots'):
     path = _RESULTS / name / 'curves.csv'
@@ -31,7 +31,7 @@ def _stored():
       for row in csv.DictReader(file):
         if row['num_inner_steps_taken'] == '1':
           run = row['environment'], row['seed'], row['algorithm']
-          returns[(*run, int(row['iteration']))] = float(row['return_mean'])
+          returns[(*run, int(row['iteration']))] = float(row[column])
   return returns
 
 
@@ -50,3 +50,30 @@ def test_the_table_of_twenty_halved_steps_is_that_of_the_curves():
           run,
           told,
         )
+
+
+def test_differences_have_the_intervals_of_the_curves():
+  text = _PAGE.read_text(encoding='utf-8').partition('| ahead of |')[2]
+  rows = re.findall(r'^\| ([a-z][^|]+) \|(.+)\|$', text, re.MULTILINE)[:4]
+  assert len(rows) == 4
+  means, errors = _stored(), _stored('return_stderr')
+  ends = {'half_cheetah_direction': 60, 'ant_goal': 20}
+  for label, cells in rows:
+    environment, _ = _ENVIRONMENTS[label.replace(', both seeds', ', seed 0')]
+    seeds = '01' if 'both' in label else '0'
+    told = re.findall(r'(\S+) ± (\d+)', cells.replace('−', '-'))
+    for algorithm, numbers in zip(
+      ('promp', 'trpo_maml', 'promp_taypo2'), told, strict=True
+    ):
+      pairs = [
+        [
+          (environment, seed, x, ends.get(environment, 50))
+          for x in ('recommended', algorithm)
+        ]
+        for seed in seeds
+      ]
+      difference = sum(means[x] - means[y] for x, y in pairs) / len(pairs)
+      variance = sum(errors[x] ** 2 for pair in pairs for x in pair)
+      interval = 1.96 * variance**0.5 / len(pairs)
+      assert abs(float(numbers[0]) - difference) <= 0.5, (label, algorithm)
+      assert abs(float(numbers[1]) - interval) <= 0.5, (label, algorithm)
