@@ -127,9 +127,10 @@ def parts():
     server.__exit__(None, None, None)
 
 
-def test_updates_are_those_of_the_library(parts):
+@pytest.mark.parametrize('bootstrap_steps', [0, 1])
+def test_updates_are_those_of_the_library(parts, bootstrap_steps):
   """Three batches: two updates, the meta-update, and an update more."""
-  agent = parts(_config())
+  agent = parts(_config(bootstrap_steps=bootstrap_steps))
   batches = []
   step = agent.learner._update
   agent.learner._update = lambda *x: (batches.append(x[-1]), step(*x))[1]
