@@ -77,3 +77,26 @@ def test_differences_have_the_intervals_of_the_curves():
       interval = 1.96 * variance**0.5 / len(pairs)
       assert abs(float(numbers[0]) - difference) <= 0.5, (label, algorithm)
       assert abs(float(numbers[1]) - interval) <= 0.5, (label, algorithm)
+
+
+def test_the_table_of_other_robots_is_that_of_the_curves():
+  text = _PAGE.read_text(encoding='utf-8')
+  section = text.partition('### Random parameters')[2].split('\n## ')[0]
+  folders = {
+    'hopper': 'hopper_params',
+    'walker': 'walker2d_params',
+    'humanoid': 'humanoid_direction',
+  }
+  rows = dict(re.findall(r'^\| ([a-z]+) \|(.+)\|$', section, re.MULTILINE))
+  del rows['iteration']
+  assert rows.keys() == folders.keys()
+  for label, cells in rows.items():
+    path = _RESULTS / 'parameters' / folders[label] / 'curves.csv'
+    with path.open(newline='', encoding='utf-8') as file:
+      stored = [
+        float(row['return_mean'])
+        for row in csv.DictReader(file)
+        if row['num_inner_steps_taken'] == '1'
+      ]
+    for told, value in zip(cells.split('|'), stored, strict=True):
+      assert abs(float(told) - value) <= 0.5, (label, told)
