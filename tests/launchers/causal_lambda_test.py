@@ -252,6 +252,7 @@ def test_the_pages_show_what_is_stored():
     'lags/lags.md',
     'lags/weights.md',
     'agent_navigation/agent.md',
+    'agent_half_cheetah/agent.md',
   ):
     assert (stored / name).read_text() in pages['reproduction'], name
   results = json.loads((stored / 'results.json').read_text())
