@@ -128,3 +128,16 @@ def test_the_table_of_meta_gradients_is_what_is_stored():
       gap = float(row['correlation']) - float(own['correlation'])
       assert abs(gap) < 0.01
       assert abs(float(row['norm']) / float(own['norm']) - 1) < 0.07
+
+
+def test_the_table_of_atari_is_what_is_stored():
+  rows = _rows('atari/breakout_0.csv')
+  (_, *told), *_ = _table('**Atari**')
+  assert len(told) == 7
+  for i, cell in enumerate(told):
+    returns = [
+      float(row['episode_return'])
+      for row in rows
+      if i < int(row['frames']) / 1e5 <= i + 1
+    ]
+    assert abs(float(cell) - sum(returns) / len(returns)) <= 0.005
