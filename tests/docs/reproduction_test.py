@@ -100,3 +100,22 @@ def test_the_table_of_other_robots_is_that_of_the_curves():
       ]
     for told, value in zip(cells.split('|'), stored, strict=True):
       assert abs(float(told) - value) <= 0.5, (label, told)
+
+
+def test_no_seed_breaks_down_behind_the_bound():
+  path = _RESULTS / 'epoch_bound' / 'curves.csv'
+  with path.open(newline='', encoding='utf-8') as file:
+    rows = [
+      row for row in csv.DictReader(file) if row['num_inner_steps_taken'] == '3'
+    ]
+  late = [row for row in rows if int(row['iteration']) >= 130]
+  returns = [float(row['return_mean']) for row in late]
+  assert len({row['seed'] for row in late}) == 6
+  assert max(int(row['iteration']) for row in late) == 300
+  told = f'between {min(returns):.2f} and {max(returns):.2f}'
+  ends = [
+    float(row['return_mean']) for row in late if int(row['iteration']) >= 260
+  ]
+  told += f', and they end at {sum(ends) / len(ends):.2f}'
+  page = ' '.join(_PAGE.read_text(encoding='utf-8').split())
+  assert told in page
