@@ -23,21 +23,23 @@ _ARMS = {
   'bootstrapped, outer critic': 'bmg_outer',
 }
 _NUMBER = re.compile(r'−?\d*\.?\d+')
+_MINATAR = (
+  'score_mean',
+  'training_mean',
+  'final_discount',
+  'final_lambda_',
+  'final_value_cost',
+  'final_entropy_cost',
+)
 # What precedes a table, the stored table, and its columns; None for what others
 # published.
 _TABLES = {
   '**Breakout of MinAtar**': (
     'five_million/breakout.csv',
-    (
-      'num_seeds',
-      'score_mean',
-      'training_mean',
-      'final_discount',
-      'final_lambda_',
-      'final_value_cost',
-      'final_entropy_cost',
-    ),
+    ('num_seeds', *_MINATAR),
   ),
+  '**Asterix**': ('five_million/asterix.csv', _MINATAR),
+  '**Space Invaders**': ('five_million/space_invaders.csv', _MINATAR),
   '**Snake**': (
     'ten_million/snake.csv',
     (
