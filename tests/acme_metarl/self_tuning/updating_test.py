@@ -198,6 +198,8 @@ def test_critics_of_their_own_share_nothing(_float64, critic):
   ]
   policy, value, outer_value = moves
   assert len(policy) == 2
+  size = 3 if critic == 'conditioned' else 2  # A torso, and what is on top.
+  assert len(value) == len(outer_value) == size
   assert not policy & (value | outer_value)
   assert (value & outer_value == set()) == (critic == 'outer')
 
