@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from acme_metarl import presets
-from acme_metarl.launchers.comparison import stored_runs
+from acme_metarl.launchers.comparison import paired, stored_runs
 from acme_metarl.launchers.runs import statistics, tables
 
 # Environment, algorithm and seed of a run.
@@ -183,6 +183,7 @@ class Summary(NamedTuple):
     num_unfinished: seeds that have not come to their end.
     num_iterations: that all seeds have come to.
     values: of every seed, by statistic; differences of every pair.
+    by_task: differences on the same tasks, of every pair that has them.
   """
 
   environment: str
@@ -190,6 +191,7 @@ class Summary(NamedTuple):
   num_unfinished: int
   num_iterations: int
   values: Mapping[str, Sequence[float]]
+  by_task: paired.Strata = ()
 
   @property
   def num_seeds(self) -> int:
@@ -211,7 +213,12 @@ class Summary(NamedTuple):
     middle = statistics.interquartile_mean(
       [self.values['final_return']], confidence
     )
-    return row | _columns('final_return_iqm', 'final_return_iqm', middle)
+    row |= _columns('final_return_iqm', 'final_return_iqm', middle)
+    if self.by_task:
+      name = 'difference_by_task'
+      numbers = paired.mean_and_interval(self.by_task, confidence)
+      row |= _columns(f'{name}_mean', name, numbers)
+    return row
 
 
 def _columns(
@@ -226,6 +233,7 @@ def summarise(
   by_label: Mapping[str, Sequence[Curve]],
   reference: str | None,
   num_final: int,
+  by_task: Mapping[tuple[str, str], paired.Strata] | None = None,
 ) -> list[Summary]:
   """Summaries of an environment, one an algorithm.
 
@@ -234,6 +242,7 @@ def summarise(
     by_label: curves of the seeds of each algorithm, which may be none.
     reference: algorithm that the others are compared with, seed by seed.
     num_final: the final return of a run is the mean of so many evaluations.
+    by_task: differences to the reference, see `paired.differences`.
 
   Returns:
     Summaries in the order of `by_label`.
@@ -261,6 +270,7 @@ def summarise(
         sum(not curve.is_finished for curve in seeds),
         min((int(curve.iteration[-1]) for curve in seeds), default=0),
         values,
+        (by_task or {}).get((environment, label), ()),
       )
     )
   return found

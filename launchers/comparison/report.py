@@ -11,6 +11,7 @@ from acme_metarl.launchers.comparison import (
   html_report,
   learning_curves,
   origin,
+  paired,
   reported,
   stored_runs,
 )
@@ -19,6 +20,8 @@ from acme_metarl.launchers.runs import outputs, statistics, tables, versions
 CURVES_CSV = 'curves.csv'
 # Where tasks fall into classes: `curves.csv` for each of them.
 CURVES_CLASSES_CSV = 'curves_classes.csv'
+# Returns after adaptation, task by task.
+CURVES_TASKS_CSV = 'curves_tasks.csv'
 FINAL_RETURNS_CSV = 'final_returns.csv'
 FINAL_RETURNS_MD = 'final_returns.md'
 # The same of what environments report, where they do.
@@ -49,6 +52,7 @@ class Points(NamedTuple):
     not_evaluated: names of runs without a row.
     origin: what made the runs, see `origin.summary`.
     class_rows: of `curves_classes.csv`, where tasks fall into classes.
+    task_rows: of `curves_tasks.csv`.
   """
 
   rows: list[dict[str, Any]]
@@ -56,6 +60,7 @@ class Points(NamedTuple):
   not_evaluated: list[str]
   origin: dict[str, Any]
   class_rows: Sequence[dict[str, Any]] = ()
+  task_rows: Sequence[dict[str, Any]] = ()
 
   @property
   def labels(self) -> list[str]:
@@ -71,6 +76,7 @@ def points_of_runs(runs: Sequence[stored_runs.Run]) -> Points:
     [r.name for r in runs if stored_runs.last_evaluation(r.directory) < 0],
     origin.summary(runs),
     learning_curves.point_rows(runs, tables.CLASSES_CSV),
+    paired.rows(runs),
   )
 
 
@@ -105,12 +111,14 @@ def points_of_tables(output: pathlib.Path) -> Points:
     [],
     {**json.loads(made_by.read_text()), 'report': versions.entry()},
     _typed(output / CURVES_CLASSES_CSV),
+    _typed(output / CURVES_TASKS_CSV),
   )
 
 
 def _typed(path: pathlib.Path) -> list[dict[str, Any]]:
   """Rows of `curves.csv` with their numbers; none where there is no file."""
-  kinds = {'environment': str, 'algorithm': str, **tables.CLASS_COLUMNS}
+  kinds = {'environment': str, 'algorithm': str}
+  kinds |= tables.CLASS_COLUMNS | tables.TASK_COLUMNS
   kinds |= dict.fromkeys(('return_mean', 'return_stderr'), float)
   return [
     {
@@ -142,10 +150,15 @@ def write(output: pathlib.Path, points: Points, settings: Settings) -> str:
       f'no run in {str(output / stored_runs.RUNS)!r} has an evaluation yet.'
     )
   found = learning_curves.by_environment(points.rows, points.unfinished)
+  by_task = {}
+  if settings.reference:
+    by_task = paired.differences(
+      points.task_rows, settings.reference, settings.num_final
+    )
   summaries = []
   for environment, by_label in found.items():
     summaries += learning_curves.summarise(
-      environment, by_label, settings.reference, settings.num_final
+      environment, by_label, settings.reference, settings.num_final, by_task
     )
     curve_figure.draw(output / f'{environment}.png', environment, by_label)
   scalars = reported.find(
@@ -168,6 +181,7 @@ def write(output: pathlib.Path, points: Points, settings: Settings) -> str:
   for name, rows in {
     CURVES_CSV: points.rows,
     CURVES_CLASSES_CSV: points.class_rows,
+    CURVES_TASKS_CSV: points.task_rows,
     FINAL_RETURNS_CSV: [x.row(confidence) for x in summaries],
     FINAL_SCALARS_CSV: [
       row for own in scalars.values() for x in own for row in x.rows(confidence)
@@ -276,6 +290,12 @@ def _caption(
       f'Differences are to {curve_figure.title(settings.reference)}, seed by '
       'seed.'
     )
+  if any(x.by_task for x in summaries):
+    sentences.append(
+      '"Task by task": on the tasks that both were evaluated on, with'
+      f" {settings.confidence:.0%} intervals over tasks (Student's t), for"
+      ' these trained policies.'
+    )
   if any(x.num_unfinished for x in summaries):
     sentences.append('(!) Some of the seeds have not come to their end.')
   return ' '.join(sentences)
@@ -292,7 +312,9 @@ def _cells(
   if settings.reference:
     columns['difference'] = 'difference'
   has_middle = max(x.num_seeds for x in summaries) >= 3
+  has_tasks = any(x.by_task for x in summaries)
   header = ['algorithm', 'seeds', 'iterations', *columns]
+  header += ['task by task'] if has_tasks else []
   if has_middle:
     header.insert(5, 'middle half')
   cells = [header]
@@ -309,6 +331,13 @@ def _cells(
         [one.values['final_return']], settings.confidence
       )
       row.insert(5, _with_interval(*middle))
+    if has_tasks:
+      strata = one.by_task
+      row.append(
+        _with_interval(*paired.mean_and_interval(strata, settings.confidence))
+        if strata
+        else ''
+      )
     cells.append(row)
   return cells
 

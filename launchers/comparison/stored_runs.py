@@ -253,6 +253,7 @@ def is_scalar(column: str) -> bool:
     *KEY_COLUMNS,
     *tables.EVALUATION_COLUMNS,
     *tables.CLASS_COLUMNS,
+    *tables.TASK_COLUMNS,
   )
 
 

@@ -107,6 +107,11 @@ EVALUATION: Mapping[str, str] = {
     'Class of the tasks; in `evaluation_classes.csv` there is a row for each.'
   ),
   'num_tasks': 'Tasks of the class.',
+  'task': (
+    'Number of the task; in `evaluation_tasks.csv` there is a row for each, and'
+    ' the numbers are those of the task alone.'
+  ),
+  'return': 'Mean undiscounted return of the rollouts of the task.',
 }
 _REPORTED = 'Reported by the environment or by a part of your own.'
 

@@ -110,10 +110,13 @@ class RunRecords:
   ) -> None:
     """Adds what came of an evaluation to `evaluation.csv`.
 
-    Where tasks fall into classes, those go to `evaluation_classes.csv`.
+    Its tasks one by one go to `evaluation_tasks.csv`, and, where they fall into
+    classes, those to `evaluation_classes.csv`.
     """
     when = (iteration, environment_steps, wall_seconds)
     with outputs.writing():
+      for row in tables.task_rows(evaluation, iteration):
+        self._log.write('tasks', row)
       for row in tables.class_rows(evaluation, *when):
         self._log.write('classes', row)
       for row in tables.evaluation_rows(evaluation, *when):

@@ -18,8 +18,10 @@ LEARNER_CSV = 'learner.csv'
 EVALUATION_CSV = 'evaluation.csv'
 # Where tasks fall into classes: `evaluation.csv` for each of them.
 CLASSES_CSV = 'evaluation_classes.csv'
+# A row for each task, from which runs on the same tasks are told apart.
+TASKS_CSV = 'evaluation_tasks.csv'
 # Of a run, each with a column `iteration`.
-TABLES = (LEARNER_CSV, EVALUATION_CSV, CLASSES_CSV)
+TABLES = (LEARNER_CSV, EVALUATION_CSV, CLASSES_CSV, TASKS_CSV)
 _TASK_CLASS = 'task_class'
 EVALUATION_COLUMNS = (
   'iteration',
@@ -31,6 +33,8 @@ EVALUATION_COLUMNS = (
 )
 # What a row of a class of tasks has besides.
 CLASS_COLUMNS = {_TASK_CLASS: str, 'num_tasks': int}
+# What a row of `evaluation_tasks.csv` has.
+TASK_COLUMNS = {'task': int, 'return': float}
 # Of a rollout that succeeded in any of its steps 1, as environments report it.
 SUCCESS = 'success_ever'
 TENSORBOARD = 'tensorboard'
@@ -186,6 +190,7 @@ class RunLog:
     self._tables = {
       'learner': CSVLogger(directory / LEARNER_CSV, None, resume_at),
       'evaluation': CSVLogger(directory / EVALUATION_CSV, None, resume_at),
+      'tasks': CSVLogger(directory / TASKS_CSV, None, resume_at),
     }
     self._open_classes = lambda: CSVLogger(
       directory / CLASSES_CSV, None, resume_at
@@ -197,11 +202,11 @@ class RunLog:
       self._events = _EventFiles(directory, resume_at)
 
   def write(self, label: str, row: Mapping[str, Any]) -> None:
-    """Adds a row to the table `label`: learner, evaluation or classes."""
+    """Adds a row to the table `label`: learner, evaluation, classes, tasks."""
     if label == 'classes' and label not in self._tables:
       self._tables[label] = self._open_classes()
     self._tables[label].write(row)
-    if self._events is not None:
+    if self._events is not None and label != 'tasks':
       self._events.write(label, row)
 
   def close(self) -> None:
@@ -270,6 +275,13 @@ def class_rows(
     for name, part in parts.items()
     for row in evaluation_rows(part, iteration, environment_steps, wall_seconds)
   ]
+
+
+def task_rows(
+  played: played_lib.Played, iteration: int
+) -> list[dict[str, Any]]:
+  """A row for each task and stage, rows of `evaluation_tasks.csv`."""
+  return [{'iteration': iteration, **row} for row in played.tasks()]
 
 
 def columns(path: pathlib.Path) -> dict[str, np.ndarray]:
