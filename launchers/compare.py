@@ -22,7 +22,9 @@ give the command again. Into OUTPUT go
 * `ENVIRONMENT.png`: return after adaptation against environment steps, mean ±
   standard deviation over seeds;
 * `curves.csv`: every point;
-* `final_returns.csv` and `.md`: final returns, of every seed or with intervals;
+* `final_returns.csv` and `.md`: final returns, of every seed or with intervals,
+  and differences to --reference, seed by seed and task by task;
+* `curves_tasks.csv`: returns after adaptation, of every task;
 * where environments report more, say successes: `ENVIRONMENT_success.png`, its
   columns in `curves.csv`, tables in `final_returns.md`, all of it in
   `final_scalars.csv`, and `curves_classes.csv` for each class of tasks;

@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import chex
 import jax
-from jax import lax
 import jax.numpy as jnp
 import optax
 
@@ -87,9 +86,7 @@ class OuterLoop:
       ),
       num_updates=jnp.zeros((), jnp.int32),
       num_skipped=jnp.zeros((), jnp.int32),
-      dial=causal_dial.init(self._trainable(params))
-      if self._config.sets_causal_lambda
-      else (),
+      dial=causal_dial.init(dtype) if self._config.sets_causal_lambda else (),
     )
 
   def _trainable(self, params: types.PyTree) -> types.PyTree:
@@ -115,15 +112,11 @@ class OuterLoop:
       The state after, and metrics by name.
     """
     num_tasks = reward.shape[0]
-    batches = self._batch(state, prepared, reward)
     if self._config.sets_causal_lambda:
-      state = state._replace(
-        dial=lax.cond(
-          state.num_updates % causal_dial.INTERVAL == 0,
-          lambda: self._set_dial(state, batches, num_tasks),
-          lambda: state.dial,
-        )
-      )
+      last = jnp.sum(reward[:, -1] * prepared.mask[:, -1], axis=-1)
+      dial = causal_dial.update(state.dial, jnp.mean(last, axis=-1))
+      state = state._replace(dial=dial)
+    batches = self._batch(state, prepared, reward)
     run = (
       self._trust_region_step
       if self._config.uses_trust_region
@@ -134,32 +127,10 @@ class OuterLoop:
       new_state._replace(num_updates=state.num_updates + 1),
       {
         **metrics,
-        **(causal_dial.metrics(state.dial) if state.dial else {}),
+        **({'causal_lambda': state.dial.causal_lambda} if state.dial else {}),
         'num_skipped': new_state.num_skipped,
       },
     )
-
-  def _set_dial(self, state, batches, size) -> causal_dial.DialState:
-    """Measures what each causal λ costs, and takes the best."""
-
-    def task_sums(replicated, inputs):
-      params, kl_coefficient, grid = replicated
-      trainable = self._trainable(params)
-
-      def gradient(causal_lambda):
-        loss = self._loss.with_causal_lambda(causal_lambda)
-        return jax.grad(
-          lambda x: loss.task_loss(
-            self._merge(params, x), inputs[0], kl_coefficient
-          )[0]
-        )(trainable)
-
-      return causal_dial.task_sums(jax.vmap(gradient)(grid))
-
-    grid = jnp.asarray(causal_dial.GRID, state.kl_coefficient.dtype)
-    replicated = state.params, state.kl_coefficient, grid
-    sums = self._sum(task_sums, replicated, batches)
-    return causal_dial.update(state.dial, sums, size)
 
   def _batch(self, state, prepared, reward) -> task_batching.TaskBatches:
     """Tasks in chunks, with the number of the half each belongs to."""

@@ -77,8 +77,6 @@ LEARNER: Mapping[str, str] = {
   ),
   'num_backtracks': 'How often the trust region shortened its step.',
   'causal_lambda': "The evaluator's causal λ, where it is adapted.",
-  'causal_squared_bias_*': 'Estimated squared bias of the meta-gradient at it.',
-  'causal_variance_*': 'Estimated variance of the meta-gradient at it.',
   'lag': 'Meta-updates between acting and learning, mean over tasks.',
   'lag_max': 'The largest of them.',
   'older_share': 'Share of tasks whose lag is above max_lag.',

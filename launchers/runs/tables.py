@@ -1,6 +1,6 @@
 """The tables of a run: written row by row, resumed, read."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 import contextlib
 import csv
 import os
@@ -52,6 +52,7 @@ class CSVLogger:
     path: str | os.PathLike[str],
     columns: Sequence[str] | None = None,
     resume_at: int | None = None,
+    only: Collection[int] | None = None,
   ):
     """Opens a table.
 
@@ -60,6 +61,7 @@ class CSVLogger:
       columns: of the table; those of the first row if not given.
       resume_at: keeps the rows that the file has up to this iteration; None
         starts it anew.
+      only: and of these only those; None for all of them.
     """
     self._path = pathlib.Path(path)
     rows = []
@@ -70,7 +72,9 @@ class CSVLogger:
       rows = [
         row
         for row in found
-        if _is_whole(row) and int(row['iteration']) <= resume_at
+        if _is_whole(row)
+        and int(row['iteration']) <= resume_at
+        and (only is None or int(row['iteration']) in only)
       ]
     if rows:
       columns = list(rows[0])
@@ -187,13 +191,15 @@ class RunLog:
       resume_at: keeps the rows up to this iteration; None starts anew.
       use_tensorboard: whether event files are written.
     """
+    # An evaluation that was interrupted is made again.
+    whole = set(iterations(directory, EVALUATION_CSV))
     self._tables = {
       'learner': CSVLogger(directory / LEARNER_CSV, None, resume_at),
       'evaluation': CSVLogger(directory / EVALUATION_CSV, None, resume_at),
-      'tasks': CSVLogger(directory / TASKS_CSV, None, resume_at),
+      'tasks': CSVLogger(directory / TASKS_CSV, None, resume_at, whole),
     }
     self._open_classes = lambda: CSVLogger(
-      directory / CLASSES_CSV, None, resume_at
+      directory / CLASSES_CSV, None, resume_at, whole
     )
     if resume_at is not None and (directory / CLASSES_CSV).exists():
       self._tables['classes'] = self._open_classes()

@@ -123,12 +123,8 @@ def test_shared_settings(name):
   )
   if name == 'meta_sgd':
     shared['inner_step_sizes'] = 'per_parameter'
-  for key, value in {
-    'reptile': 1.0,
-    'es_maml': 1e-2,
-  }.items():
-    if name == key:
-      shared['outer_learning_rate'] = value
+  own = {'reptile': 1.0, 'es_maml': 1e-2, 'recommended': 3e-3}
+  shared['outer_learning_rate'] = own.get(name, 1e-3)
   settings = dataclasses.asdict(presets.make(name))
   assert {key: settings[key] for key in shared} == shared
 

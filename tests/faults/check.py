@@ -45,6 +45,8 @@ _SECONDS = 600  # That a launcher may take; far more than it needs.
 _LEAVING_SECONDS = 20
 _DISK = '16m'
 TABLES = ('learner.csv', 'evaluation.csv')
+# Rows of an evaluation that was interrupted go.
+_TASKS_TABLE = 'evaluation_tasks.csv'
 SIGNALS = ('SIGKILL', 'SIGTERM', 'SIGINT')
 FAULTS = (*SIGNALS, 'SIGSTOP', 'full disk', 'clock')
 RUNNERS = ('train', 'train_on_device', 'train_distributed')
@@ -210,7 +212,7 @@ def _state(checkpoint: checkpointing.Checkpoint) -> dict[str, Any]:
 
 def check_equal(directory: pathlib.Path, reference: pathlib.Path) -> None:
   """Raises a `LossError` if two runs differ in more than what clocks say."""
-  for name in TABLES:
+  for name in (*TABLES, _TASKS_TABLE):
     if rows(directory, name) != rows(reference, name):
       raise LossError(f'{name} differs')
   one, other = _state(latest(directory)), _state(latest(reference))

@@ -41,7 +41,7 @@ def _arrays(directory):
 
 
 def _assert_same_run(one, other):
-  for name in ('learner.csv', 'evaluation.csv'):
+  for name in ('learner.csv', 'evaluation.csv', 'evaluation_tasks.csv'):
     assert _rows(one / name) == _rows(other / name)
   a, b = _arrays(one), _arrays(other)
   assert a.step == b.step

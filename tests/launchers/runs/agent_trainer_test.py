@@ -57,7 +57,7 @@ def _rows(path):
 
 
 def _assert_same_run(one, other):
-  for name in ('learner.csv', 'evaluation.csv'):
+  for name in ('learner.csv', 'evaluation.csv', 'evaluation_tasks.csv'):
     assert _rows(one / name) == _rows(other / name)
   first, second = _latest(one), _latest(other)
   assert first.step == second.step
@@ -81,6 +81,7 @@ def test_files_of_a_run(straight):
     'config.json',
     'curves.png',
     'evaluation.csv',
+    'evaluation_tasks.csv',
     'learner.csv',
     'report.html',
     'tensorboard',
@@ -138,7 +139,7 @@ def test_resuming_a_finished_run_changes_nothing(straight):
   before = {
     path: path.read_bytes() for path in straight.rglob('*.[cn][sp][vz]')
   }
-  assert len(before) == 4
+  assert len(before) == 5
   assert _run(straight, _config(4), resume=True)
   assert before == {path: path.read_bytes() for path in before}
 

@@ -67,6 +67,9 @@ def test_tables_of_a_run(tmp_path, monkeypatch, is_resumed):
   members.write_evaluation(_PLAYED, 2, 20, 2.0)
   members.close()
   if is_resumed:
+    # Killed in the middle of an evaluation after the checkpoint's iteration.
+    with open(tmp_path / 'evaluation_tasks.csv', 'a') as file:
+      file.write('1,0,push,0,0.5,0.0\n')
     checkpoint = run_config.find_checkpoint(str(tmp_path))
     members = records.RunRecords(plan._replace(checkpoint=checkpoint))
     assert len(_read(tmp_path / 'evaluation_classes.csv')) == 4
@@ -81,6 +84,10 @@ def test_tables_of_a_run(tmp_path, monkeypatch, is_resumed):
   assert [row['num_tasks'] for row in rows[:4]] == ['2', '2', '1', '1']
   assert [row['return_mean'] for row in rows[:2]] == ['4.5', '6.5']
   assert rows[3]['success_ever'] == 'nan'
+  rows = _read(tmp_path / 'evaluation_tasks.csv')
+  assert [row['iteration'] for row in rows] == ['0'] * 6 + ['2'] * 6
+  assert list(rows[3]) == ['iteration', *_PLAYED.tasks()[3]]
+  assert rows[3]['task'] == '1' and rows[3]['return'] == '6.5'
 
 
 def test_event_files_tell_stages_and_classes_apart(tmp_path, monkeypatch):
