@@ -160,7 +160,7 @@ class Tuner:
     first: types.Stage,
     play: Play,
     carry: Any,
-    target_opt_state: Any = (),
+    target_opt_state: Any = None,
   ) -> tuple[chex.Array, tuple[_Result, chex.Array]]:
     """The outer loss after K updates, as a function of the tuned scalars.
 
@@ -172,7 +172,8 @@ class Tuner:
       first: rollouts of its parameters.
       play: see `step`.
       carry: see `step`.
-      target_opt_state: of the step that ends a bootstrapped target.
+      target_opt_state: of the step that ends a bootstrapped target; None for
+        a new one.
 
     Returns:
       The loss, and what is left to carry on.
@@ -186,6 +187,8 @@ class Tuner:
       params, opt_state = self.update.update(life, params, opt_state, stage)
     validation, carry = _play(play, params, carry)
     if self.config.bootstrap_steps:
+      if target_opt_state is None:
+        target_opt_state = self._target_optimizer.init(meta_params.params)
       loss, target_opt_state, carry = self._distance_from_target(
         life, params, opt_state, target_opt_state, validation, play, carry
       )

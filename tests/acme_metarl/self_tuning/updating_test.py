@@ -322,10 +322,9 @@ def test_a_bootstrapped_target_steps_down_the_outer_loss(_float64, own):
 
   params = move(life.tuned)
   validation = _stage(update, params, jax.random.PRNGKey(1))
-  state = tuner.init(jax.random.PRNGKey(0), jnp.zeros(2)).target_opt_state
   gradient, (result, loss) = jax.jit(
     jax.grad(
-      lambda x: tuner.meta_loss(x, life, first, _next, (validation,), state),
+      lambda x: tuner.meta_loss(x, life, first, _next, (validation,)),
       has_aux=True,
     )
   )(life.tuned)
