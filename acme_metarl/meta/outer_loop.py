@@ -112,10 +112,6 @@ class OuterLoop:
       The state after, and metrics by name.
     """
     num_tasks = reward.shape[0]
-    if self._config.sets_causal_lambda:
-      last = jnp.sum(reward[:, -1] * prepared.mask[:, -1], axis=-1)
-      dial = causal_dial.update(state.dial, jnp.mean(last, axis=-1))
-      state = state._replace(dial=dial)
     batches = self._batch(state, prepared, reward)
     run = (
       self._trust_region_step
@@ -123,14 +119,12 @@ class OuterLoop:
       else self._epochs
     )
     new_state, metrics = run(state, batches, num_tasks)
-    return (
-      new_state._replace(num_updates=state.num_updates + 1),
-      {
-        **metrics,
-        **({'causal_lambda': state.dial.causal_lambda} if state.dial else {}),
-        'num_skipped': new_state.num_skipped,
-      },
-    )
+    metrics['num_skipped'] = new_state.num_skipped
+    if state.dial:
+      metrics['causal_lambda'] = state.dial.causal_lambda
+      dial = causal_dial.update(state.dial, metrics['meta_gradient_cosine'])
+      new_state = new_state._replace(dial=dial)
+    return new_state._replace(num_updates=state.num_updates + 1), metrics
 
   def _batch(self, state, prepared, reward) -> task_batching.TaskBatches:
     """Tasks in chunks, with the number of the half each belongs to."""
