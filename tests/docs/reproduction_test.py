@@ -110,7 +110,7 @@ def test_no_seed_breaks_down_behind_the_bound():
     ]
   late = [row for row in rows if int(row['iteration']) >= 130]
   returns = [float(row['return_mean']) for row in late]
-  assert len({row['seed'] for row in late}) == 6
+  number = {8: 'eight', 10: 'ten'}[len({row['seed'] for row in late})]
   assert max(int(row['iteration']) for row in late) == 300
   told = f'between {min(returns):.2f} and {max(returns):.2f}'
   ends = [
@@ -118,4 +118,4 @@ def test_no_seed_breaks_down_behind_the_bound():
   ]
   told += f', and they end at {sum(ends) / len(ends):.2f}'
   page = ' '.join(_PAGE.read_text(encoding='utf-8').split())
-  assert told in page
+  assert f'None of the {number} seeds' in page and told in page
