@@ -14,6 +14,7 @@ import pytest
 from acme_metarl.launchers import train_on_device
 from acme_metarl.launchers.runs import checkpointing
 from acme_metarl.launchers.runs import config as run_config
+from acme_metarl.meta import causal_dial
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _NAME = 'train_on_device'
@@ -100,6 +101,35 @@ def test_resumed_run_is_the_same(whole, start_launcher, run_launcher, tmp_path):
   assert _arrays(directory).step < 5 or process.returncode == 0
   run_launcher(_NAME, *arguments, '--resume')
   _assert_same_run(whole, directory)
+
+
+def test_causal_lambda_that_sets_itself_is_told_and_resumed(
+  call_main, tmp_path
+):
+  arguments = (
+    *_SMALL,
+    f'--logdir={tmp_path}',
+    '--algorithm=promp_causal',
+    '--config.evaluator_options.causal_lambda=adaptive',
+    '--checkpoint_every=1',
+  )
+  call_main(_NAME, *arguments, '--num_iterations=2')
+  call_main(_NAME, *arguments, '--num_iterations=4', '--resume')
+  rows = _rows(tmp_path / 'learner.csv')
+  cosines = [float(row['meta_gradient_cosine']) for row in rows]
+  # Of the cosines before; fewer than five have a plain mean.
+  averages = [np.mean(cosines[:i]) if i else 0.0 for i in range(4)]
+  expected = [
+    causal_dial.DISAGREEING
+    if average < causal_dial.AGREEMENT
+    else causal_dial.AGREEING
+    for average in averages
+  ]
+  found = [float(row['causal_lambda']) for row in rows]
+  np.testing.assert_allclose(found, expected, rtol=1e-6)
+  dial = _arrays(tmp_path)
+  (cosine,) = [x for key, x in dial.arrays.items() if 'cosine' in key]
+  np.testing.assert_allclose(cosine, np.mean(cosines), atol=1e-6)
 
 
 def test_seeds_train_at_once_and_go_on_in_step(whole, call_main, tmp_path):
