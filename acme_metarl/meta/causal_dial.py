@@ -11,6 +11,8 @@ S / (S + 2N), S the squared norm of the expected meta-gradient and N the noise
 of the whole meta-batch's. Where its running average is `AGREEMENT` or more, a
 single update goes about where it should, and κ is the one that a single
 meta-gradient is best known with; else κ keeps what counts over many updates.
+The average begins at 0: in navigation halves agree for five updates, and a low
+κ costs it a tenth of what it learns.
 
 The outer objective's derivative by κ could not say it: on the behaviour policy
 the inner gradient does not depend on κ. Nor could the distance from the whole
@@ -27,9 +29,9 @@ import jax.numpy as jnp
 ADAPTIVE = 'adaptive'
 # κ where halves agree and where they do not: look-backs of 1.4 and 5 steps.
 AGREEING, DISAGREEING = 0.3, 0.8
-AGREEMENT = 0.4
-# What the average keeps at each update, once there are as many as it remembers.
-KEEP = 0.8
+AGREEMENT = 0.5
+# What the average keeps at each update.
+KEEP = 0.9
 
 
 class DialState(NamedTuple):
@@ -38,12 +40,10 @@ class DialState(NamedTuple):
   Attributes:
     causal_lambda: κ of the next update.
     cosine: running average of the halves' cosine.
-    num_averaged: cosines in it.
   """
 
   causal_lambda: chex.Array
   cosine: chex.Array
-  num_averaged: chex.Array
 
 
 def init(dtype: chex.ArrayDType = jnp.float32) -> DialState:
@@ -56,11 +56,7 @@ def init(dtype: chex.ArrayDType = jnp.float32) -> DialState:
     >>> print(f'{init().causal_lambda:.1f}')
     0.8
   """
-  return DialState(
-    jnp.asarray(DISAGREEING, dtype),
-    jnp.zeros((), dtype),
-    jnp.zeros((), jnp.int32),
-  )
+  return DialState(jnp.asarray(DISAGREEING, dtype), jnp.zeros((), dtype))
 
 
 def update(state: DialState, cosine: chex.Array) -> DialState:
@@ -74,17 +70,14 @@ def update(state: DialState, cosine: chex.Array) -> DialState:
     The state after. A cosine that is not finite is left out.
 
   Example:
-    >>> print(f'{update(init(), jnp.asarray(0.9)).causal_lambda:.1f}')
+    >>> state = init()
+    >>> for _ in range(7):
+    ...   state = update(state, jnp.asarray(0.99))
+    >>> print(f'{state.causal_lambda:.1f}')
     0.3
   """
   dtype = state.cosine.dtype
-  number = state.num_averaged.astype(dtype) + 1
-  weight = jnp.maximum(1 / number, 1 - KEEP)
-  average = state.cosine + weight * (cosine.astype(dtype) - state.cosine)
-  is_finite = jnp.isfinite(cosine)
-  average = jnp.where(is_finite, average, state.cosine)
-  return DialState(
-    jnp.where(average < AGREEMENT, DISAGREEING, AGREEING).astype(dtype),
-    average,
-    state.num_averaged + is_finite,
-  )
+  average = KEEP * state.cosine + (1 - KEEP) * cosine.astype(dtype)
+  average = jnp.where(jnp.isfinite(cosine), average, state.cosine)
+  causal_lambda = jnp.where(average < AGREEMENT, DISAGREEING, AGREEING)
+  return DialState(causal_lambda.astype(dtype), average)

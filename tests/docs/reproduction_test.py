@@ -16,10 +16,14 @@ _ENVIRONMENTS = {
 }
 _ALGORITHMS = {
   'recommended': 'recommended',
-  'κ = 0, else the same': 'promp+num_outer_epochs=20+max_epoch_kl=.04',
+  'κ = 0': 'recommended+evaluator_options.causal_lambda=0',
+  'adaptive κ': 'recommended+evaluator_options.causal_lambda=adaptive',
+  'steps of 1e-3': 'recommended+outer_learning_rate=.001',
   'PROMP': 'promp',
   'TRPO-MAML': 'trpo_maml',
 }
+# Iterations that ends are compared at.
+_ENDS = {'half_cheetah_direction': 60, 'ant_goal': 20}
 
 
 def _stored(column='return_mean'):
@@ -39,7 +43,7 @@ def test_the_table_of_twenty_halved_steps_is_that_of_the_curves():
   text = _PAGE.read_text(encoding='utf-8')
   section = text.partition('### With twenty halved steps')[2].split('###')[0]
   rows = re.findall(r'^\| ([^|]+): ([^|]+) \|(.+)\|$', section, re.MULTILINE)
-  assert len(rows) == 16
+  assert len(rows) == 22
   stored = _stored()
   for environment, algorithm, cells in rows:
     run = *_ENVIRONMENTS[environment], _ALGORITHMS[algorithm]
@@ -52,12 +56,31 @@ def test_the_table_of_twenty_halved_steps_is_that_of_the_curves():
         )
 
 
+def test_the_page_on_estimators_has_the_ends_of_these_curves():
+  page = _PAGE.with_name('which_estimator.md').read_text(encoding='utf-8')
+  head, _, rest = page.partition('| | `recommended` |')
+  assert head and rest
+  stored = _stored()
+  algorithms = ('recommended', 'promp', 'trpo_maml', 'promp_taypo2')
+  rows = re.findall(r'^\| ([a-z][^|]+) \|(.+)\|$', rest, re.MULTILINE)[:4]
+  assert len(rows) == 4
+  for label, cells in rows:
+    seeds = '01' if label == 'half-cheetah' else '0'
+    environment, _ = (
+      _ENVIRONMENTS.get(label) or _ENVIRONMENTS[f'{label}, seed 0']
+    )
+    for algorithm, cell in zip(algorithms, cells.split('|'), strict=True):
+      told = cell.replace('*', '').replace('−', '-').split(',')
+      for seed, value in zip(seeds, told, strict=True):
+        run = environment, seed, algorithm, _ENDS.get(environment, 50)
+        assert abs(float(value) - stored[run]) <= 0.5, (run, told)
+
+
 def test_differences_have_the_intervals_of_the_curves():
   text = _PAGE.read_text(encoding='utf-8').partition('| ahead of |')[2]
   rows = re.findall(r'^\| ([a-z][^|]+) \|(.+)\|$', text, re.MULTILINE)[:4]
   assert len(rows) == 4
   means, errors = _stored(), _stored('return_stderr')
-  ends = {'half_cheetah_direction': 60, 'ant_goal': 20}
   for label, cells in rows:
     environment, _ = _ENVIRONMENTS[label.replace(', both seeds', ', seed 0')]
     seeds = '01' if 'both' in label else '0'
@@ -67,7 +90,7 @@ def test_differences_have_the_intervals_of_the_curves():
     ):
       pairs = [
         [
-          (environment, seed, x, ends.get(environment, 50))
+          (environment, seed, x, _ENDS.get(environment, 50))
           for x in ('recommended', algorithm)
         ]
         for seed in seeds

@@ -117,19 +117,22 @@ def test_causal_lambda_that_sets_itself_is_told_and_resumed(
   call_main(_NAME, *arguments, '--num_iterations=4', '--resume')
   rows = _rows(tmp_path / 'learner.csv')
   cosines = [float(row['meta_gradient_cosine']) for row in rows]
-  # Of the cosines before; fewer than five have a plain mean.
-  averages = [np.mean(cosines[:i]) if i else 0.0 for i in range(4)]
+  averages = [0.0]
+  for cosine in cosines:
+    averages.append(
+      causal_dial.KEEP * averages[-1] + (1 - causal_dial.KEEP) * cosine
+    )
   expected = [
     causal_dial.DISAGREEING
     if average < causal_dial.AGREEMENT
     else causal_dial.AGREEING
     for average in averages
   ]
+  # Of the cosines before it.
   found = [float(row['causal_lambda']) for row in rows]
-  np.testing.assert_allclose(found, expected, rtol=1e-6)
-  dial = _arrays(tmp_path)
-  (cosine,) = [x for key, x in dial.arrays.items() if 'cosine' in key]
-  np.testing.assert_allclose(cosine, np.mean(cosines), atol=1e-6)
+  np.testing.assert_allclose(found, expected[:-1], rtol=1e-6)
+  (cosine,) = [x for k, x in _arrays(tmp_path).arrays.items() if 'cosine' in k]
+  np.testing.assert_allclose(cosine, averages[-1], atol=1e-6)
 
 
 def test_seeds_train_at_once_and_go_on_in_step(whole, call_main, tmp_path):

@@ -67,8 +67,11 @@ def test_updates_as_what_it_is_set_to_by_what_was_before(preset):
   assert start.dial.causal_lambda == HIGH
   first, metrics = adaptive.update(start, _trials())
   assert metrics['causal_lambda'] == HIGH
-  assert first.dial.cosine == metrics['meta_gradient_cosine']
-  assert first.dial.num_averaged == 1
+  np.testing.assert_allclose(
+    first.dial.cosine,
+    (1 - causal_dial.KEEP) * metrics['meta_gradient_cosine'],
+    rtol=1e-12,
+  )
   for value in (HIGH, LOW):
     dial = start.dial._replace(causal_lambda=jnp.asarray(value))
     new_state, metrics = adaptive.update(start._replace(dial=dial), _trials())
@@ -111,17 +114,18 @@ def _after(cosines):
 
 
 def test_averages_cosines_and_sets_it_by_the_average():
-  """By hand: a plain mean of the first five, then a fifth of each."""
-  cosines = [0.0, 0.3, 0.9, 0.8, 0.75, 0.0, 0.0, 0.9]
-  average = [0.0, 0.15, 0.4, 0.5, 0.55, 0.44, 0.352, 0.4616]
-  states = _after(cosines)
-  np.testing.assert_allclose(states.cosine, average, rtol=1e-12)
-  assert causal_dial.AGREEMENT == 0.4
-  expected = [HIGH if x < 0.4 else LOW for x in average]
-  # .4 itself is a matter of rounding.
-  np.testing.assert_array_equal(
-    np.delete(states.causal_lambda, 2), np.delete(expected, 2)
-  )
+  """A constant cosine c has the average c (1 − KEEP^n) after n updates."""
+  count = np.arange(1, 41)
+  for cosine in (0.45, 0.6, 0.95):
+    states = _after(np.full(40, cosine))
+    average = cosine * (1 - causal_dial.KEEP**count)
+    np.testing.assert_allclose(states.cosine, average, rtol=1e-12)
+    np.testing.assert_array_equal(
+      states.causal_lambda, np.where(average < 0.5, HIGH, LOW)
+    )
+  # It goes back, too.
+  end = _after(np.repeat([0.9, 0.1], 40)).causal_lambda
+  assert (end[39], end[-1]) == (LOW, HIGH)
 
 
 def test_the_cosine_is_that_of_signal_and_noise():
@@ -146,9 +150,8 @@ def test_the_cosine_is_that_of_signal_and_noise():
 @pytest.mark.parametrize('bad', [np.nan, np.inf])
 def test_leaves_out_what_is_not_finite(bad):
   one, same, after = np.asarray(_after([0.7, bad, 0.9]).cosine)
-  assert one == same == 0.7
-  np.testing.assert_allclose(after, 0.8)
-  assert _after([0.7, bad]).num_averaged[-1] == 1
+  assert one == same == pytest.approx(0.07)
+  assert after == pytest.approx(0.9 * 0.07 + 0.09)
 
 
 @pytest.mark.parametrize(
