@@ -27,8 +27,7 @@ PRESET = 'recommended'
 # lead too far, learn more quickly (`launchers/results/robots`).
 #
 # There κ = .8: what counts lies a whole walk apart, and with .3 returns fall
-# from iteration 15 on (`launchers/results/causal_lambda/navigation`). A κ that
-# sets itself comes to .8 only once they have fallen.
+# from iteration 15 on (`launchers/results/causal_lambda/navigation_kappa`).
 _NAVIGATION = {
   'evaluator_options': {'causal_lambda': 0.8},
   'outer_objective': 'surrogate',

@@ -43,7 +43,7 @@ def test_the_table_of_twenty_halved_steps_is_that_of_the_curves():
   text = _PAGE.read_text(encoding='utf-8')
   section = text.partition('### With twenty halved steps')[2].split('###')[0]
   rows = re.findall(r'^\| ([^|]+): ([^|]+) \|(.+)\|$', section, re.MULTILINE)
-  assert len(rows) == 22
+  assert len(rows) == 23
   stored = _stored()
   for environment, algorithm, cells in rows:
     run = *_ENVIRONMENTS[environment], _ALGORITHMS[algorithm]
@@ -142,3 +142,35 @@ def test_no_seed_breaks_down_behind_the_bound():
   told += f', and they end at {sum(ends) / len(ends):.2f}'
   page = ' '.join(_PAGE.read_text(encoding='utf-8').split())
   assert f'None of the {number} seeds' in page and told in page
+
+
+def test_causal_lambda_in_navigation_has_the_means_of_the_curves():
+  """Over five seeds; κ that sets itself is κ = .8 to the last digit."""
+  curves = {}
+  for folder in ('causal_lambda/navigation_kappa', 'recommended'):
+    path = _RESULTS / folder / 'curves.csv'
+    with path.open(newline='', encoding='utf-8') as file:
+      for row in csv.DictReader(file):
+        if row['num_inner_steps_taken'] == '1':
+          own = curves.setdefault((row['algorithm'], int(row['seed'])), {})
+          own[int(row['iteration'])] = float(row['return_mean'])
+  option = 'recommended+evaluator_options.causal_lambda='
+  labels = {
+    '.3': f'{option}.3',
+    '.8': 'recommended',
+    'adaptive': f'{option}adaptive',
+  }
+  page = _PAGE.read_text(encoding='utf-8').partition('| κ | iteration 5 |')[2]
+  rows = re.findall(r'^\| (\.3|\.8|adaptive) \|(.+)\|$', page, re.MULTILINE)[:3]
+  assert [name for name, _ in rows] == list(labels)
+  for name, cells in rows:
+    seeds = [curves[labels[name], seed] for seed in range(5)]
+    for iteration, told in zip(
+      (5, 10, 20, 30, 40, 50), cells.split('|'), strict=False
+    ):
+      if told.strip():
+        mean = sum(own[iteration] for own in seeds) / 5
+        assert f'{mean:.2f}' == told.strip()
+  for seed in range(5):
+    own = curves[labels['adaptive'], seed]
+    assert own == {i: curves['recommended', seed][i] for i in own}
