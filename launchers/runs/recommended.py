@@ -23,8 +23,8 @@ def inner_learning_rate(environment: object) -> float:
 PRESET = 'recommended'
 # On navigation five Adam steps move the policy a hundredth as far as a trust
 # region does, and a hundred iterations pass before it leaves the place where it
-# walks to one and the same corner. On robots twenty long ones, halved where they
-# lead too far, learn more quickly (`launchers/results/robots`).
+# walks to one and the same corner. On robots twenty long ones, halved where
+# they lead too far, learn more quickly (`launchers/results/robots`).
 #
 # There κ = .8: what counts lies a whole walk apart, and with .3 returns fall
 # from iteration 15 on (`launchers/results/causal_lambda/navigation_kappa`).
