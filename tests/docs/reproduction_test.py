@@ -26,10 +26,10 @@ _ALGORITHMS = {
 _ENDS = {'half_cheetah_direction': 60, 'ant_goal': 20}
 
 
-def _stored(column='return_mean'):
+def _stored(column='return_mean', folders=('figure_2', 'robots')):
   """A column after adaptation by environment, seed, algorithm and iteration."""
   returns = {}
-  for name in ('figure_2', 'robots'):
+  for name in folders:
     path = _RESULTS / name / 'curves.csv'
     with path.open(newline='', encoding='utf-8') as file:
       for row in csv.DictReader(file):
@@ -146,14 +146,7 @@ def test_no_seed_breaks_down_behind_the_bound():
 
 def test_causal_lambda_in_navigation_has_the_means_of_the_curves():
   """Over five seeds; κ that sets itself is κ = .8 to the last digit."""
-  curves = {}
-  for folder in ('causal_lambda/navigation_kappa', 'recommended'):
-    path = _RESULTS / folder / 'curves.csv'
-    with path.open(newline='', encoding='utf-8') as file:
-      for row in csv.DictReader(file):
-        if row['num_inner_steps_taken'] == '1':
-          own = curves.setdefault((row['algorithm'], int(row['seed'])), {})
-          own[int(row['iteration'])] = float(row['return_mean'])
+  stored = _stored(folders=('causal_lambda/navigation_kappa', 'recommended'))
   option = 'recommended+evaluator_options.causal_lambda='
   labels = {
     '.3': f'{option}.3',
@@ -164,13 +157,18 @@ def test_causal_lambda_in_navigation_has_the_means_of_the_curves():
   rows = re.findall(r'^\| (\.3|\.8|adaptive) \|(.+)\|$', page, re.MULTILINE)[:3]
   assert [name for name, _ in rows] == list(labels)
   for name, cells in rows:
-    seeds = [curves[labels[name], seed] for seed in range(5)]
     for iteration, told in zip(
       (5, 10, 20, 30, 40, 50), cells.split('|'), strict=False
     ):
       if told.strip():
-        mean = sum(own[iteration] for own in seeds) / 5
+        runs = [
+          ('navigation_2d', seed, labels[name], iteration) for seed in '01234'
+        ]
+        mean = sum(stored[run] for run in runs) / 5
         assert f'{mean:.2f}' == told.strip()
-  for seed in range(5):
-    own = curves[labels['adaptive'], seed]
-    assert own == {i: curves['recommended', seed][i] for i in own}
+  adaptive = {
+    run: x for run, x in stored.items() if run[2] == labels['adaptive']
+  }
+  assert len(adaptive) == 5 * 5
+  for (*run, _, iteration), x in adaptive.items():
+    assert x == stored[(*run, 'recommended', iteration)]

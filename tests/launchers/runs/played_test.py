@@ -70,6 +70,8 @@ def test_tables_of_a_run(tmp_path, monkeypatch, is_resumed):
     # Killed in the middle of an evaluation after the checkpoint's iteration.
     with open(tmp_path / 'evaluation_tasks.csv', 'a') as file:
       file.write('1,0,push,0,0.5,0.0\n')
+    with open(tmp_path / 'evaluation_classes.csv', 'a') as file:
+      file.write('1,10,1.0,0,4.5,0.5,0.5,push,2\n')
     checkpoint = run_config.find_checkpoint(str(tmp_path))
     members = records.RunRecords(plan._replace(checkpoint=checkpoint))
     assert len(_read(tmp_path / 'evaluation_classes.csv')) == 4
